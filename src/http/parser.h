@@ -64,12 +64,26 @@ struct http_parser {
     struct http_problem problem;
     bool request_line_complete;
     bool head_complete;
-    /* private to parser.c from here on; add what is needed */
+    /* private to parser.c from here on; zero at the beginning of each request */
+    uint8_t step;
+    bool in_name; /* of a header or trailer field: no byte of its value has come yet */
+    bool request_line_checked;
+    bool memory_refused;
+    bool sink_refused;
+    bool trailer_forbidden;
+    uint8_t blank_bytes;  /* before the request line */
+    unsigned field_count; /* headers, those beyond HTTP_HEADERS_MAX included */
     unsigned header_capacity;
+    unsigned trailer_count;
+    const char *head;           /* its first byte; NULL before it came */
+    struct http_header *header; /* the current one, NULL: it is not kept */
     size_t head_bytes;
+    uint64_t body_left;
+    size_t line_bytes; /* of the current chunk's size line */
     size_t extension_bytes;
     size_t trailer_bytes;
-    unsigned trailer_count;
+    size_t trailer_name_size;
+    char trailer_name[18]; /* as much as tells the forbidden ones */
 };
 
 void http_parser_begin(struct http_parser *parser, const struct http_parser_limits *limits,
