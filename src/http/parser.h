@@ -64,7 +64,7 @@ struct http_parser {
     struct http_problem problem;
     bool request_line_complete;
     bool head_complete;
-    /* private to parser.c from here on; zero at the beginning of each request */
+    /* private to parser.c from here on */
     uint8_t step;
     bool in_name; /* of a header or trailer field: no byte of its value has come yet */
     bool request_line_checked;
