@@ -68,7 +68,8 @@ static inline bool bytes_starts_with(struct bytes whole, struct bytes prefix)
 /* Without the first `count` bytes (count <= size). */
 static inline struct bytes bytes_drop(struct bytes whole, size_t count)
 {
-    return bytes_of(whole.data + count, whole.size - count);
+    /* An empty view may have no memory, and NULL + 0 is undefined in C. */
+    return count == 0 ? whole : bytes_of(whole.data + count, whole.size - count);
 }
 
 /* Without spaces and tabs at both ends (HTTP's OWS, RFC 9110 section 5.6.3). */

@@ -30,14 +30,21 @@ typedef enum handler_verdict handler_fn(struct exchange *exchange, void *context
 /* A route of the engine: what the router needs, and what to do. Static, or alive as long as the
  * server. */
 struct engine_route {
-    struct http_route match;
+    struct http_route match; /* first member: engine_route_of() */
     handler_fn *handle;
-    void *context;           /* passed to `handle` */
-    const char *pipeline;    /* name of the pipeline that HANDLER_DISPATCH goes to; NULL: none */
-    const void *service;     /* for the stages: tells the services of a shared pipeline apart */
-    unsigned index;          /* set by the server: number of the route, for metrics */
-    struct pipeline *target; /* set by the server: the pipeline called `pipeline` */
+    void *context;        /* passed to `handle` */
+    const char *pipeline; /* name of the pipeline that HANDLER_DISPATCH goes to; NULL: none */
+    const void *service;  /* for the stages: tells the services of a shared pipeline apart */
+    const char *refusal_outcome; /* `outcome` of every error answer of the engine; NULL: none */
+    unsigned index;              /* set by the server: number of the route, for metrics */
+    struct pipeline *target;     /* set by the server: the pipeline called `pipeline` */
 };
+
+static inline const struct engine_route *engine_route_of(const struct http_route *match)
+{
+    /* `match` is the first member. */
+    return (const struct engine_route *)(const void *)match;
+}
 
 struct exchange {
     struct http_request request;

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The engine's own answers. */
+#include "engine/answer.h"
+
+#include "base/clock.h"
+#include "base/logger.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+const struct http_problem ANSWER_NO_MEMORY = {
+    .status = 503,
+    .type = "memory",
+    .detail = "The server has no memory left for this request; try again later.",
+};
+const struct http_problem ANSWER_RING_FULL = {
+    .status = 503,
+    .type = "overloaded",
+    .detail = "Too many requests wait already; this one was not taken up. Try again later.",
+};
+const struct http_problem ANSWER_TIMEOUT = {
+    .status = 408,
+    .type = "request-timeout",
+    .detail = "The request did not arrive completely in time.",
+};
+const struct http_problem ANSWER_CUT_SHORT = {
+    .status = 400,
+    .type = "malformed-request",
+    .detail = "The connection was shut down before the request was complete.",
+};
+const struct http_problem ANSWER_NOTHING = {
+    .status = 500,
+    .type = "internal",
+    .detail = "The request was processed without an answer.",
+};
+
+void answer_forget_request(struct active *active)
+{
+    struct http_request *request = &active->exchange.request;
+    enum http_method method = HTTP_GET;
+    uint8_t version_minor = 1;
+    if (active->parser.request_line_complete) {
+        method = request->method;
+        version_minor = request->version_minor;
+    }
+    *request = (struct http_request){.method = method, .version_minor = version_minor};
+}
+
+static bool media_type_fits(const char *const *media_types, struct bytes content_type)
+{
+    struct bytes sent = http_media_type(content_type);
+    for (; *media_types != NULL; media_types++) {
+        if (bytes_equal_fold(sent, bytes_from_string(*media_types))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* "a/b, c/d" in the arena; empty when that refuses. */
+static struct bytes media_type_list(struct arena *arena, const char *const *media_types)
+{
+    size_t size = 0;
+    for (const char *const *at = media_types; *at != NULL; at++) {
+        size += strlen(*at) + 2;
+    }
+    char *list = arena_try_alloc(arena, size);
+    if (list == NULL) {
+        return bytes_of(NULL, 0);
+    }
+    char *out = list;
+    for (const char *const *at = media_types; *at != NULL; at++) {
+        size_t length = strlen(*at);
+        memcpy(out, *at, length);
+        memcpy(out + length, ", ", 2);
+        out += length + 2;
+    }
+    return bytes_of(list, size - 2);
+}
+
+/* What speaks against the body before it is read. */
+static enum answer_routed check_body(struct engine_core *core, struct exchange *exchange,
+                                     struct http_problem *out_problem)
+{
+    const struct http_request *request = &exchange->request;
+    const struct http_route *route = &exchange->route->match;
+    if (route->media_types != NULL && !media_type_fits(route->media_types, request->content_type)) {
+        struct bytes list = media_type_list(exchange->arena, route->media_types);
+        if (list.size > 0) {
+            (void)exchange_add_header(exchange, BYTES("Accept-Post"), list);
+        }
+        *out_problem = (struct http_problem){
+            .status = 415,
+            .type = "unsupported-media-type",
+            .detail = "The Content-Type is not one that this path takes; Accept-Post lists them."};
+        return ANSWER_PROBLEM;
+    }
+    if (!request->has_content_length) {
+        return ANSWER_NONE; /* chunked: counted as it comes */
+    }
+    uint64_t memory_max = core->budget.limit_bytes / 2;
+    if (request->content_length > route->body_bytes_max) {
+        *out_problem = (struct http_problem){.status = 413,
+                                             .type = "body-too-large",
+                                             .detail = "The body is larger than this path takes.",
+                                             .limit_key = route->body_limit_key,
+                                             .limit = route->body_bytes_max,
+                                             .actual = request->content_length};
+        return ANSWER_PROBLEM;
+    }
+    if (request->content_length > memory_max) {
+        *out_problem =
+            (struct http_problem){.status = 413,
+                                  .type = "body-too-large",
+                                  .detail = "The body is larger than half of the memory that the "
+                                            "server may use.",
+                                  .limit_key = "http.memory_limit_bytes",
+                                  .limit = memory_max,
+                                  .actual = request->content_length};
+        return ANSWER_PROBLEM;
+    }
+    return ANSWER_NONE;
+}
+
+/* The path is known, but not with this method. */
+static enum answer_routed answer_allow(struct exchange *exchange, struct bytes allow,
+                                       struct http_problem *out_problem)
+{
+    (void)exchange_add_header(exchange, BYTES("Allow"), allow);
+    if (exchange->request.method == HTTP_OPTIONS) {
+        exchange_answer(exchange, 204, bytes_of(NULL, 0), bytes_of(NULL, 0));
+        return ANSWER_GIVEN;
+    }
+    *out_problem = (struct http_problem){
+        .status = 405,
+        .type = "method-not-allowed",
+        .detail = "This path does not take that method; Allow lists those it takes."};
+    return ANSWER_PROBLEM;
+}
+
+enum answer_routed answer_route(struct engine_core *core, struct exchange *exchange, bool has_body,
+                                struct http_problem *out_problem)
+{
+    const struct http_route *match;
+    struct bytes allow;
+    switch (http_router_find(core->router, &exchange->request, exchange->arena, &match, &allow)) {
+    case ROUTER_FOUND:
+        exchange->route = engine_route_of(match);
+        return has_body ? check_body(core, exchange, out_problem) : ANSWER_NONE;
+    case ROUTER_NO_PATH:
+        *out_problem = (struct http_problem){
+            .status = 404, .type = "not-found", .detail = "There is nothing at this path."};
+        return ANSWER_PROBLEM;
+    case ROUTER_NO_METHOD:
+        return answer_allow(exchange, allow, out_problem);
+    case ROUTER_BAD_PATH:
+        *out_problem = (struct http_problem){.status = 400,
+                                             .type = "malformed-request",
+                                             .detail = "The path has a malformed percent escape."};
+        return ANSWER_PROBLEM;
+    case ROUTER_NO_MEMORY:
+        *out_problem = ANSWER_NO_MEMORY;
+        return ANSWER_PROBLEM;
+    }
+    UNREACHABLE();
+}
+
+static size_t write_canned(char *out, size_t room, struct http_response *response,
+                           const struct http_problem *problem, const char *date_line)
+{
+    char body[HTTP_PROBLEM_BYTES_MAX];
+    response->status = problem->status;
+    response->close = true;
+    response->content_type = BYTES("application/problem+json");
+    response->headers = BYTES("Retry-After: 1\r\n");
+    response->body = bytes_of(body, http_problem_write(problem, body, sizeof body));
+    size_t head_max = http_response_head_bytes_max(response, NULL);
+    CHECK(head_max + response->body.size <= room);
+    size_t size = http_response_write_head(response, NULL, date_line, out);
+    memcpy(out + size, body, response->body.size);
+    return size + response->body.size;
+}
+
+void answer_canned_no_memory(struct poller *poller)
+{
+    struct http_response response = {0};
+    poller->output_size += write_canned(poller->output + poller->output_size,
+                                        POLLER_OUTPUT_BYTES - poller->output_size, &response,
+                                        &ANSWER_NO_MEMORY, poller->date_line);
+    instruments_count_answer(&poller->core->instruments, poller->cells, ENGINE_NO_ROUTE, 503);
+}
+
+void answer_write_date_line(char out[HTTP_DATE_LINE_BYTES], int64_t now_sec)
+{
+    memcpy(out, "Date: ", 6);
+    clock_http_date((time_t)now_sec, out + 6);
+    memcpy(out + 6 + 29, "\r\n", 2);
+}
+
+size_t answer_write_refusal(char *out, size_t room, int64_t now_sec)
+{
+    static const struct http_problem refusal = {
+        .status = 503,
+        .type = "too-many-connections",
+        .detail = "All connections that the server may hold are in use; try again later.",
+        .limit_key = NULL,
+    };
+    struct http_response response = {0};
+    char date_line[HTTP_DATE_LINE_BYTES];
+    answer_write_date_line(date_line, now_sec);
+    return write_canned(out, room, &response, &refusal, date_line);
+}
+
+static void access_log(const struct poller *poller, const struct exchange *exchange)
+{
+    const struct http_request *request = &exchange->request;
+    LOG_ACCESS(LOG_BYTES("method", http_method_name(request->method)),
+               LOG_BYTES("target", request->target), LOG_U64("status", exchange->response.status),
+               LOG_U64("body_bytes", exchange->response.body.size),
+               LOG_U64("duration_us", (poller->now_ns - exchange->started_ns) / 1000),
+               LOG_BYTES("request_id", request->request_id));
+}
+
+void answer_count(struct poller *poller, const struct exchange *exchange)
+{
+    uint32_t series = exchange->route == NULL ? ENGINE_NO_ROUTE : exchange->route->index;
+    instruments_count_answer(&poller->core->instruments, poller->cells, series,
+                             exchange->response.status);
+    CHECK(poller->answered_count < POLLER_BURST_MAX);
+    poller->answered[poller->answered_count++] =
+        (struct poller_answered){series, exchange->started_ns};
+    /* relaxed: a switch by itself, pairs with nothing */
+    if (atomic_load_explicit(&poller->core->timeouts.access_log, memory_order_relaxed)) {
+        access_log(poller, exchange);
+    }
+}

@@ -1,0 +1,497 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The network thread's loop:
+ *
+ *   sleep in epoll_wait() -> events -> returned connections -> what others asked -> deadlines
+ *     -> connections whose turn was up -> wake the pipelines -> free the closed slots
+ *
+ * Sleeping. Before it may block, the poller stores asleep = 1 and then looks at `inbox` and `asked`
+ * once more. Others first put something there and then look at `asleep`. Both sides use
+ * sequentially consistent operations on both words, so in the single order of all of them either
+ * the poller's second look sees what was put, or the other's look sees asleep = 1 and rings. The
+ * doorbell is edge-triggered and never read: each write to an eventfd is an edge of its own.
+ *
+ * Events. Each connection is registered once with EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET. That
+ * it is writable at once makes the first event come immediately, so a connection that never sends a
+ * byte has its deadline from the start. An event for a connection that a stage owns is only noted.
+ *
+ * Invariants
+ *  1. Nothing of a slot is touched before conn_take() or while its state is CONN_AWAY, but the
+ *     poller's own fields.
+ *  2. A closed slot goes back to the free list only after the event batch; its generation has
+ *     changed, so later events of the batch for its earlier life are dropped and counted.
+ */
+#include "engine/poller.h"
+
+#include "base/clock.h"
+#include "engine/answer.h"
+#include "engine/output.h"
+#include "engine/pipeline_internal.h"
+#include "engine/receive.h"
+#include "engine/serve.h"
+#include "engine/stream.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define NO_SLOT UINT32_MAX
+#define DOORBELL UINT64_MAX /* epoll's word for it; no slot has that number */
+
+static uint64_t epoll_word(const struct poller *poller, const struct conn *conn)
+{
+    return (uint64_t)conn->generation << 32 | (uint64_t)(conn - poller->conns);
+}
+
+enum err poller_init(struct poller *poller, struct engine_core *core, unsigned index,
+                     uint32_t conn_slots)
+{
+    memset(poller, 0, sizeof *poller);
+    poller->core = core;
+    poller->index = index;
+    poller->conn_slots = conn_slots;
+    poller->closed_first = NO_SLOT;
+    poller->free_first = NO_SLOT;
+    poller->date_second = -1;
+    poller->now_ns = clock_monotonic_ns();
+    poller->now_ms = poller->now_ns / 1000000;
+    chunk_pool_init(&poller->pool, &core->budget, POLLER_CACHE_BYTES);
+    deadline_wheel_init(&poller->wheel, poller->now_ms);
+    CHECK(pthread_mutex_init(&poller->free_lock, NULL) == 0);
+    poller->conns = mmap(NULL, conn_slots * sizeof(struct conn), PROT_READ | PROT_WRITE,
+                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    poller->output = aligned_alloc(4096, POLLER_OUTPUT_BYTES);
+    poller->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    poller->doorbell_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    struct epoll_event doorbell = {.events = EPOLLIN | EPOLLET, .data.u64 = DOORBELL};
+    if (poller->conns == MAP_FAILED || poller->output == NULL) {
+        poller_deinit(poller);
+        return ERR_MEMORY;
+    }
+    if (poller->epoll_fd < 0 || poller->doorbell_fd < 0 ||
+        epoll_ctl(poller->epoll_fd, EPOLL_CTL_ADD, poller->doorbell_fd, &doorbell) != 0) {
+        poller_deinit(poller);
+        return ERR_SYSTEM;
+    }
+    poller->cells = metrics_cells_open(core->metrics);
+    return OK;
+}
+
+void poller_deinit(struct poller *poller)
+{
+    int saved_errno = errno;
+    chunk_pool_deinit(&poller->pool);
+    if (poller->conns != MAP_FAILED) {
+        (void)munmap(poller->conns, poller->conn_slots * sizeof(struct conn));
+    }
+    free(poller->output);
+    if (poller->epoll_fd >= 0) {
+        (void)close(poller->epoll_fd);
+    }
+    if (poller->doorbell_fd >= 0) {
+        (void)close(poller->doorbell_fd);
+    }
+    (void)pthread_mutex_destroy(&poller->free_lock);
+    errno = saved_errno;
+}
+
+/* ---- other threads ---- */
+
+struct conn *poller_try_reserve(struct poller *poller)
+{
+    struct conn *conn = NULL;
+    CHECK(pthread_mutex_lock(&poller->free_lock) == 0);
+    if (poller->free_first != NO_SLOT) {
+        conn = &poller->conns[poller->free_first];
+        poller->free_first = conn->next_free;
+    } else if (poller->untouched < poller->conn_slots) {
+        conn = &poller->conns[poller->untouched++];
+    }
+    CHECK(pthread_mutex_unlock(&poller->free_lock) == 0);
+    return conn;
+}
+
+static void slot_free(struct poller *poller, struct conn *conn)
+{
+    conn->next_free = poller->free_first;
+    poller->free_first = (uint32_t)(conn - poller->conns);
+}
+
+enum err poller_hand(struct poller *poller, struct conn *conn, int fd)
+{
+    conn->home = poller;
+    conn->fd = fd;
+    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+                                .data.u64 = epoll_word(poller, conn)};
+    conn_hand(conn);
+    if (epoll_ctl(poller->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0) {
+        return OK;
+    }
+    conn_move(conn, CONN_HANDED, CONN_FREE);
+    CHECK(pthread_mutex_lock(&poller->free_lock) == 0);
+    slot_free(poller, conn);
+    CHECK(pthread_mutex_unlock(&poller->free_lock) == 0);
+    return ERR_SYSTEM;
+}
+
+void poller_post_conn(struct conn *conn)
+{
+    struct poller *poller = conn->home;
+    conn_return(conn);
+    /* relaxed: only a first guess at the head; the exchange below decides */
+    struct conn *head = atomic_load_explicit(&poller->inbox, memory_order_relaxed);
+    do {
+        conn->inbox_next = head;
+        /* seq_cst: see "Sleeping" above; pairs with the poller's second look and its exchange,
+         * which makes inbox_next visible. */
+    } while (!atomic_compare_exchange_weak_explicit(&poller->inbox, &head, conn,
+                                                    memory_order_seq_cst, memory_order_relaxed));
+}
+
+void poller_ring(struct poller *poller)
+{
+    if (atomic_load_explicit(&poller->asleep, memory_order_seq_cst) == 0 ||
+        atomic_exchange_explicit(&poller->asleep, 0, memory_order_seq_cst) == 0) {
+        return;
+    }
+    uint64_t one = 1;
+    ssize_t written = write(poller->doorbell_fd, &one, sizeof one);
+    CHECK(written == (ssize_t)sizeof one);
+}
+
+void poller_ask(struct poller *poller, enum poller_request request)
+{
+    atomic_fetch_or_explicit(&poller->asked, (uint32_t)request, memory_order_seq_cst);
+    poller_ring(poller);
+}
+
+/* ---- the poller's thread ---- */
+
+void poller_make_ready(struct poller *poller, struct conn *conn)
+{
+    if (conn->is_ready) {
+        return;
+    }
+    conn->is_ready = true;
+    conn->ready_next = NULL;
+    if (poller->ready_last == NULL) {
+        poller->ready_first = conn;
+    } else {
+        poller->ready_last->ready_next = conn;
+    }
+    poller->ready_last = conn;
+}
+
+static void ready_remove(struct poller *poller, struct conn *conn)
+{
+    struct conn *before = NULL;
+    for (struct conn *at = poller->ready_first; at != conn; at = at->ready_next) {
+        if (at == NULL) {
+            return; /* handle_ready() has it at hand */
+        }
+        before = at;
+    }
+    if (before == NULL) {
+        poller->ready_first = conn->ready_next;
+    } else {
+        before->ready_next = conn->ready_next;
+    }
+    if (poller->ready_last == conn) {
+        poller->ready_last = before;
+    }
+    conn->is_ready = false;
+}
+
+void poller_close_conn(struct poller *poller, struct conn *conn, bool reset)
+{
+    CHECK(conn_is_open(conn));
+    CHECK(conn->state != CONN_AWAY);
+    stream_abandon(poller, conn);
+    poller->output_size = 0;
+    output_discard(poller, conn);
+    deadline_remove(&poller->wheel, &conn->deadline);
+    conn->active = NULL;
+    arena_reset(&conn->arena);
+    receive_release(poller, conn);
+    if (reset) {
+        struct linger at_once = {.l_onoff = 1, .l_linger = 0};
+        (void)setsockopt(conn->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+    }
+    if (conn->is_ready) {
+        ready_remove(poller, conn);
+    }
+    (void)close(conn->fd);
+    conn->fd = -1;
+    conn->generation++;
+    conn->next_free = poller->closed_first;
+    poller->closed_first = (uint32_t)(conn - poller->conns);
+}
+
+/* Gives the slots closed in this batch back. */
+static void free_closed(struct poller *poller)
+{
+    if (poller->closed_first == NO_SLOT) {
+        return;
+    }
+    uint32_t count = 0;
+    CHECK(pthread_mutex_lock(&poller->free_lock) == 0);
+    while (poller->closed_first != NO_SLOT) {
+        struct conn *conn = &poller->conns[poller->closed_first];
+        poller->closed_first = conn->next_free;
+        conn_free(conn);
+        slot_free(poller, conn);
+        count++;
+    }
+    CHECK(pthread_mutex_unlock(&poller->free_lock) == 0);
+    metrics_add(poller->cells, poller->core->instruments.closed, count);
+    core_connections_closed(poller->core, count);
+}
+
+/* The first event of a connection: it is ours now. */
+static void conn_begin(struct poller *poller, struct conn *conn)
+{
+    conn_take(conn);
+    deadline_init(&conn->deadline);
+    conn->state = CONN_IDLE;
+    conn->readable = false;
+    conn->at_end = false;
+    conn->half_closed = false;
+    conn->closing = false;
+    conn->unread = false;
+    conn->served = false;
+    conn->is_ready = false;
+    conn->input = NULL;
+    conn->input_head = conn->input_fed = conn->input_end = 0;
+    conn->pending = NULL;
+    conn->pending_body = bytes_of(NULL, 0);
+    conn->active = NULL;
+    arena_init(&conn->arena, &poller->pool);
+}
+
+static void handle_event(struct poller *poller, const struct epoll_event *event)
+{
+    uint32_t slot = (uint32_t)event->data.u64;
+    CHECK(slot < poller->conn_slots);
+    struct conn *conn = &poller->conns[slot];
+    /* acquire: pairs with conn_hand(); what the accept thread wrote is visible. */
+    uint32_t owner = atomic_load_explicit(&conn->owner, memory_order_acquire);
+    /* Free: an accept thread may be writing to it. */
+    if (owner == CONN_FREE || conn->generation != (uint32_t)(event->data.u64 >> 32) ||
+        !conn_is_open(conn)) {
+        metrics_add(poller->cells, poller->core->instruments.stale_events, 1);
+        return;
+    }
+    if (owner == CONN_HANDED) {
+        conn_begin(poller, conn);
+    }
+    if ((event->events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) {
+        conn->readable = true;
+    }
+    if ((event->events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) {
+        conn->half_closed = true;
+    }
+    if (conn->state == CONN_AWAY) {
+        return;
+    }
+    if (conn->state == CONN_STREAM && (event->events & (EPOLLHUP | EPOLLERR)) != 0) {
+        poller_close_conn(poller, conn, true);
+        return;
+    }
+    if (conn->state == CONN_STREAM && !output_is_pending(conn)) {
+        return; /* nothing that a client sends matters to a waiting stream */
+    }
+    serve_turn(poller, conn);
+}
+
+/* Connections that stages have given back, in the order they did. */
+static void handle_inbox(struct poller *poller)
+{
+    /* seq_cst: pairs with poller_post_conn(). */
+    if (atomic_load_explicit(&poller->inbox, memory_order_seq_cst) == NULL) {
+        return;
+    }
+    struct conn *newest = atomic_exchange_explicit(&poller->inbox, NULL, memory_order_seq_cst);
+    struct conn *oldest = NULL;
+    while (newest != NULL) {
+        struct conn *next = newest->inbox_next;
+        newest->inbox_next = oldest;
+        oldest = newest;
+        newest = next;
+    }
+    while (oldest != NULL) {
+        struct conn *next = oldest->inbox_next;
+        serve_returned(poller, oldest);
+        oldest = next;
+    }
+}
+
+static void wake_streams(struct poller *poller)
+{
+    struct active *next;
+    for (struct active *active = poller->streams; active != NULL; active = next) {
+        next = active->stream_next;
+        struct conn *conn = active->conn;
+        if (!output_is_pending(conn)) {
+            serve_turn(poller, conn);
+        }
+    }
+}
+
+/* How many slots have ever been used. */
+static uint32_t slots_touched(struct poller *poller)
+{
+    CHECK(pthread_mutex_lock(&poller->free_lock) == 0);
+    uint32_t count = poller->untouched;
+    CHECK(pthread_mutex_unlock(&poller->free_lock) == 0);
+    return count;
+}
+
+/* Whether the connection in that slot is open and was taken by this thread. */
+static bool is_ours(struct conn *conn)
+{
+    /* acquire: pairs with conn_move() elsewhere; only this thread makes it CONN_POLLER. */
+    return atomic_load_explicit(&conn->owner, memory_order_acquire) == CONN_POLLER &&
+           conn_is_open(conn);
+}
+
+static void drain(struct poller *poller)
+{
+    poller->draining = true;
+    uint32_t touched = slots_touched(poller);
+    for (uint32_t slot = 0; slot < touched; slot++) {
+        if (is_ours(&poller->conns[slot])) {
+            serve_drain(poller, &poller->conns[slot]);
+        }
+    }
+}
+
+/* The thread ends: no stage holds a connection any more. */
+static void close_all(struct poller *poller)
+{
+    handle_inbox(poller);
+    uint32_t touched = slots_touched(poller);
+    for (uint32_t slot = 0; slot < touched; slot++) {
+        struct conn *conn = &poller->conns[slot];
+        /* acquire: pairs with conn_hand(). */
+        if (atomic_load_explicit(&conn->owner, memory_order_acquire) == CONN_HANDED) {
+            conn_begin(poller, conn);
+        }
+        if (is_ours(conn)) {
+            poller_close_conn(poller, conn, true);
+        }
+    }
+    free_closed(poller);
+}
+
+/* False: the thread shall end. */
+static bool handle_asked(struct poller *poller)
+{
+    if (atomic_load_explicit(&poller->asked, memory_order_seq_cst) == 0) {
+        return true;
+    }
+    /* seq_cst: pairs with poller_ask(). */
+    uint32_t asked = atomic_exchange_explicit(&poller->asked, 0, memory_order_seq_cst);
+    if ((asked & POLLER_DRAIN) != 0 && !poller->draining) {
+        drain(poller);
+    }
+    if ((asked & POLLER_WAKE_STREAMS) != 0) {
+        wake_streams(poller);
+    }
+    return (asked & POLLER_STOP) == 0;
+}
+
+static void handle_deadlines(struct poller *poller)
+{
+    struct deadline *due;
+    while ((due = deadline_next_due(&poller->wheel, poller->now_ms)) != NULL) {
+        struct conn *conn = (struct conn *)(void *)((char *)due - offsetof(struct conn, deadline));
+        serve_deadline(poller, conn);
+    }
+}
+
+static void handle_ready(struct poller *poller)
+{
+    struct conn *conn = poller->ready_first;
+    poller->ready_first = NULL;
+    poller->ready_last = NULL;
+    while (conn != NULL) {
+        struct conn *next = conn->ready_next;
+        conn->is_ready = false;
+        if (conn_is_open(conn) && conn->state != CONN_AWAY) {
+            serve_turn(poller, conn);
+        }
+        conn = next;
+    }
+}
+
+static void wake_pipelines(struct poller *poller)
+{
+    while (poller->pipelines_touched != 0) {
+        unsigned index = (unsigned)__builtin_ctz(poller->pipelines_touched);
+        poller->pipelines_touched &= poller->pipelines_touched - 1;
+        pipeline_wake(poller->core->pipelines[index]);
+    }
+}
+
+static void look_at_clocks(struct poller *poller)
+{
+    poller->now_ns = clock_monotonic_ns();
+    poller->now_ms = poller->now_ns / 1000000;
+    int64_t second = clock_realtime_sec();
+    if (second != poller->date_second) {
+        poller->date_second = second;
+        answer_write_date_line(poller->date_line, second);
+    }
+}
+
+/* Waits for events; see "Sleeping" above. */
+static int sleep_for_events(struct poller *poller, struct epoll_event *events)
+{
+    int wait_ms = 0;
+    if (poller->ready_first == NULL) {
+        wait_ms = deadline_wait_ms(&poller->wheel, poller->now_ms);
+        atomic_store_explicit(&poller->asleep, 1, memory_order_seq_cst);
+        if (atomic_load_explicit(&poller->inbox, memory_order_seq_cst) != NULL ||
+            atomic_load_explicit(&poller->asked, memory_order_seq_cst) != 0) {
+            wait_ms = 0;
+        }
+    }
+    int count = epoll_wait(poller->epoll_fd, events, POLLER_EVENTS_MAX, wait_ms);
+    /* relaxed: others may ring once too often meanwhile; pairs with poller_ring() */
+    atomic_store_explicit(&poller->asleep, 0, memory_order_relaxed);
+    CHECK(count >= 0 || errno == EINTR);
+    return count;
+}
+
+static void poller_run(void *argument)
+{
+    struct poller *poller = argument;
+    struct epoll_event events[POLLER_EVENTS_MAX];
+    do {
+        int count = sleep_for_events(poller, events);
+        look_at_clocks(poller);
+        for (int i = 0; i < count; i++) {
+            if (events[i].data.u64 != DOORBELL) {
+                handle_event(poller, &events[i]);
+            }
+        }
+        handle_inbox(poller);
+        handle_ready(poller);
+        handle_deadlines(poller);
+        wake_pipelines(poller);
+        free_closed(poller);
+    } while (handle_asked(poller));
+    close_all(poller);
+}
+
+enum err poller_start(struct poller *poller)
+{
+    char name[16];
+    (void)snprintf(name, sizeof name, "network-%u", poller->index);
+    return thread_start(&poller->thread, name, ROLE_NETWORK, poller_run, poller);
+}

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * poller: a network thread. One epoll instance, and every connection that calls it home.
+ *
+ * A connection is registered once, edge-triggered for both directions, and is never armed again:
+ * the poller remembers what was reported until it has used it. A connection that a stage owns is
+ * left alone; stages give it back through the inbox, a lock-free list, and ring the doorbell (an
+ * eventfd) only when the poller sleeps. docs/decisions/ says what that saves over EPOLLONESHOT.
+ *
+ * Runs on: its own thread; poller_post_*() and poller_try_reserve() are for other threads.
+ * Blocks:  in epoll_wait() only.
+ */
+#ifndef ENGINE_POLLER_H
+#define ENGINE_POLLER_H
+
+#include "base/thread.h"
+#include "engine/conn.h"
+#include "engine/core.h"
+
+#include <pthread.h>
+
+enum {
+    POLLER_EVENTS_MAX = 256,      /* of one epoll_wait() */
+    POLLER_OUTPUT_BYTES = 65536,  /* answers gathered for one write */
+    POLLER_BURST_MAX = 64,        /* requests of one connection before others have their turn */
+    POLLER_CACHE_BYTES = 4 << 20, /* of free chunks kept */
+};
+
+/* What other threads ask a poller to do; bits of `asked`. */
+enum poller_request {
+    POLLER_DRAIN = 1,
+    POLLER_STOP = 2,
+    POLLER_WAKE_STREAMS = 4,
+};
+
+/* A request whose answer is in the output buffer; its latency is known once that has left. */
+struct poller_answered {
+    uint32_t series; /* route index; ENGINE_NO_ROUTE: none */
+    uint64_t started_ns;
+};
+
+struct poller {
+    /* Fixed after init. */
+    struct engine_core *core;
+    unsigned index;
+    int epoll_fd;
+    int doorbell_fd;
+    struct thread thread;
+    struct conn *conns; /* slots; untouched ones cost no memory */
+    uint32_t conn_slots;
+    struct metrics_cells *cells;
+
+    /* The thread's own. */
+    struct chunk_pool pool;
+    struct deadline_wheel wheel;
+    struct conn *ready_first;
+    struct conn *ready_last;
+    uint32_t closed_first; /* slots closed in this batch; UINT32_MAX: none */
+    struct active *streams;
+    uint64_t now_ns;
+    uint64_t now_ms;
+    uint32_t
+        pipelines_touched; /* bit i: pipeline i has items that its threads were not woken for */
+    int64_t date_second;
+    char date_line[HTTP_DATE_LINE_BYTES];
+    bool draining;
+    char *output; /* POLLER_OUTPUT_BYTES */
+    size_t output_size;
+    unsigned answered_count;
+    struct poller_answered answered[POLLER_BURST_MAX];
+
+    /* Shared with all threads. */
+    _Alignas(64) _Atomic(struct conn *) inbox; /* newest first */
+    _Atomic uint32_t asked;                    /* bits of enum poller_request */
+    _Atomic uint32_t asleep;                   /* 1: in, or about to enter, epoll_wait() */
+    _Atomic uint32_t stream_count;
+    pthread_mutex_t free_lock;
+    uint32_t free_first; /* under free_lock; UINT32_MAX: none */
+    uint32_t untouched;  /* under free_lock: slots from here on were never used */
+};
+
+/* ERR_MEMORY, ERR_SYSTEM. On an error nothing is left behind. */
+enum err poller_init(struct poller *poller, struct engine_core *core, unsigned index,
+                     uint32_t conn_slots) WARN_UNUSED;
+enum err poller_start(struct poller *poller) WARN_UNUSED;
+
+/* After its thread has ended. */
+void poller_deinit(struct poller *poller);
+
+/* The poller's thread: puts `conn` behind the others that go on in the next round. */
+void poller_make_ready(struct poller *poller, struct conn *conn);
+
+/* The poller's thread: ends the connection, whatever is in progress; `reset`: what has not reached
+ * the client yet is thrown away. */
+void poller_close_conn(struct poller *poller, struct conn *conn, bool reset);
+
+/* Accept threads: a free slot, or NULL when all are taken. Counts as open from now on. */
+struct conn *poller_try_reserve(struct poller *poller);
+
+/* Accept threads: makes `fd` the reserved connection and hands it over. ERR_SYSTEM: epoll refused;
+ * the slot is free again and `fd` is still the caller's. */
+enum err poller_hand(struct poller *poller, struct conn *conn, int fd) WARN_UNUSED;
+
+/* Service threads: gives `conn` back. The poller is not woken before poller_ring(). */
+void poller_post_conn(struct conn *conn);
+
+/* Any thread: sets a bit of enum poller_request and wakes the poller if it sleeps. */
+void poller_ask(struct poller *poller, enum poller_request request);
+
+/* Any thread: wakes the poller if it sleeps. */
+void poller_ring(struct poller *poller);
+
+#endif

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * receive: bytes from the socket to where they are parsed.
+ *
+ * The head of a request is read into the connection's input chunk and stays there. A body of known
+ * length that does not lie whole behind its head is read straight to where it will be parsed; a
+ * chunked one is read behind the head again and again and gathered without its framing.
+ *
+ * Runs on: the home poller, which owns the connection. Never blocks.
+ */
+#ifndef ENGINE_RECEIVE_H
+#define ENGINE_RECEIVE_H
+
+#include "engine/poller.h"
+
+enum receive_result {
+    RECEIVE_SOME,      /* there are new bytes to parse */
+    RECEIVE_WAIT,      /* nothing there; epoll will tell */
+    RECEIVE_END,       /* the client has shut down its side */
+    RECEIVE_BROKEN,    /* the connection is lost */
+    RECEIVE_NO_MEMORY, /* the budget refused a buffer */
+};
+
+/* Reads once, into the input chunk (taken, compacted or grown first when there is no room). */
+enum receive_result receive_input(struct poller *poller, struct conn *conn);
+
+/* Reads once, into the rest of the gathered body; nothing passes through the input. */
+enum receive_result receive_body(struct poller *poller, struct conn *conn);
+
+/* Makes room for a body of `size` bytes, of which the first bytes may be in the input already.
+ * False: the budget refused. */
+bool receive_reserve_body(struct active *active, size_t size);
+
+/* A http_body_sink (context: the struct active): gathers pieces, within the route's limit. */
+bool receive_gather(void *context, struct bytes piece, struct http_problem *problem);
+
+/* Reads and forgets, into the poller's output buffer. *out_size: how much. */
+enum receive_result receive_discard(struct poller *poller, struct conn *conn, size_t *out_size);
+
+/* Gives the input chunk back. */
+void receive_release(struct poller *poller, struct conn *conn);
+
+#endif
