@@ -214,15 +214,15 @@ static bool check_request_line(struct http_parser *parser, const char *end)
     if (!our_method(engine_of(parser)->method, &request->method)) {
         return refuse_method(parser);
     }
-    /* llhttp skips further blanks before the target. */
-    if (target.data != parser->head + http_method_name(request->method).size + 1) {
-        return malformed(parser, "One space must stand between method and request target.");
-    }
     struct bytes version = bytes_of(target.data + target.size, 0);
     version.size = (size_t)(end - version.data);
     if (!is_version(version) || version.size != VERSION_BYTES ||
         version.data[VERSION_BYTES - 2] != '\r') {
         return malformed(parser, request_line_form);
+    }
+    /* llhttp skips further blanks before the target. */
+    if (target.data != parser->head + http_method_name(request->method).size + 1) {
+        return malformed(parser, "One space must stand between method and request target.");
     }
     if (version.data[6] != '1' || version.data[8] > '1') {
         return refuse_version(parser);
@@ -293,6 +293,9 @@ static void refuse_request_line(struct http_parser *parser, llhttp_errno_t error
 
 /* The head ------------------------------------------------------------------------------------ */
 
+static const char header_line_end[] =
+    "A header line must end with CR LF, and neither may stand alone.";
+
 /* llhttp refused the byte at `at`, in the header lines or the trailer. */
 static void refuse_header_line(struct http_parser *parser, llhttp_errno_t error, const char *at)
 {
@@ -301,7 +304,7 @@ static void refuse_header_line(struct http_parser *parser, llhttp_errno_t error,
     case HPE_CR_EXPECTED:
     case HPE_LF_EXPECTED:
     case HPE_STRICT:
-        (void)malformed(parser, "A header line must end with CR LF, and neither may stand alone.");
+        (void)malformed(parser, header_line_end);
         return;
     case HPE_UNEXPECTED_CONTENT_LENGTH:
         (void)malformed(parser,
@@ -309,8 +312,8 @@ static void refuse_header_line(struct http_parser *parser, llhttp_errno_t error,
         return;
     case HPE_INVALID_CONTENT_LENGTH:
     case HPE_INVALID_TRANSFER_ENCODING:
-        if ((engine->flags & F_TRANSFER_ENCODING) != 0 &&
-            (error == HPE_INVALID_CONTENT_LENGTH || (engine->flags & F_CONTENT_LENGTH) != 0)) {
+        if ((engine->flags &
+             (error == HPE_INVALID_CONTENT_LENGTH ? F_TRANSFER_ENCODING : F_CONTENT_LENGTH)) != 0) {
             (void)malformed(parser, "The headers Content-Length and Transfer-Encoding exclude "
                                     "each other.");
         } else if (error == HPE_INVALID_CONTENT_LENGTH) {
@@ -330,6 +333,11 @@ static void refuse_header_line(struct http_parser *parser, llhttp_errno_t error,
         return;
     }
     const char *line = at;
+    /* At a lone LF llhttp stops behind it, otherwise at the byte that it refuses. */
+    if (at[-1] == '\n' && at[-2] != '\r') {
+        (void)malformed(parser, header_line_end);
+        return;
+    }
     while (line > parser->head && line[-1] != '\n') {
         line--;
     }
@@ -434,12 +442,15 @@ static enum http_parser_event feed_head(struct http_parser *parser, const char *
             parser->head_bytes += (size_t)(end - at);
             return finish_head(parser, end) ? enter_body(parser) : failed(parser);
         }
-        bool line_known = parser->request_line_checked;
         const char *stop = at + take;
+        size_t known = take;
         if (error != HPE_OK) {
             stop = llhttp_get_error_pos(engine_of(parser));
+            /* llhttp may stop behind the byte that it refuses; a lone LF is such a byte. */
+            bool lone = stop - parser->head > 1 && stop[-1] == '\n' && stop[-2] != '\r';
+            known = (size_t)(stop - at) - (lone && stop > at);
         }
-        if (!line_known && !advance_request_line(parser, at, (size_t)(stop - at))) {
+        if (!parser->request_line_checked && !advance_request_line(parser, at, known)) {
             return failed(parser);
         }
         if (error != HPE_OK) {
