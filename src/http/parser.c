@@ -397,7 +397,7 @@ static bool finish_head(struct http_parser *parser, const char *end)
                       "A request may have at most 100 header fields.");
     }
     if (parser->memory_refused) {
-        return refuse(parser, 503, "out-of-memory",
+        return refuse(parser, 503, "memory",
                       "The server has no memory for this request now; try again later.");
     }
     for (unsigned i = 0; i < request->header_count; i++) {
