@@ -72,6 +72,15 @@ struct chunk *chunk_pool_try_take(struct chunk_pool *pool, size_t capacity);
 /* Takes *chunk back (never NULL) and nulls it. Its bytes are gone. */
 void chunk_pool_give(struct chunk_pool *pool, struct chunk **chunk);
 
+/* Any thread: chunks taken from this pool less chunks given to it. The sum over all pools is how
+ * many are in use. */
+static inline int64_t chunk_pool_balance(const struct chunk_pool *pool)
+{
+    /* relaxed: two numbers of about now; pairs with nothing */
+    uint64_t given = atomic_load_explicit(&pool->given, memory_order_relaxed);
+    return (int64_t)(atomic_load_explicit(&pool->taken, memory_order_relaxed) - given);
+}
+
 struct arena {
     char *cursor; /* next free byte; NULL when the arena holds no chunk */
     char *end;

@@ -229,8 +229,7 @@ void answer_count(struct poller *poller, const struct exchange *exchange)
     CHECK(poller->answered_count < POLLER_BURST_MAX);
     poller->answered[poller->answered_count++] =
         (struct poller_answered){series, exchange->started_ns};
-    /* relaxed: a switch by itself, pairs with nothing */
-    if (atomic_load_explicit(&poller->core->timeouts.access_log, memory_order_relaxed)) {
+    if (logger_is_access_enabled()) {
         access_log(poller, exchange);
     }
 }

@@ -71,7 +71,8 @@ struct conn {
     bool closing;     /* no request after the one in progress */
     bool unread;      /* the last answer was given although the client may still be sending */
     bool served;      /* at least one request has been answered */
-    bool is_ready;    /* in the poller's list of connections to go on with */
+    enum conn_state counted_state; /* where the metrics count it */
+    bool is_ready;                 /* in the poller's list of connections to go on with */
     struct conn *ready_next;
     struct chunk *input; /* received bytes; NULL when there are none */
     uint32_t input_head; /* where the request in progress starts */

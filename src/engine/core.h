@@ -17,7 +17,7 @@
 #include <stdatomic.h>
 
 enum {
-    ENGINE_PIPELINES_MAX = 16,
+    ENGINE_PIPELINES_MAX = INSTRUMENTS_PIPELINES_MAX,
     ENGINE_ROUTES_MAX = 256,
     ENGINE_LINGER_MS = 5000, /* time for a client to read the answer to what it still sends */
     ENGINE_LINGER_BYTES_MAX = 64 << 20, /* and how much it may still send */
@@ -29,7 +29,6 @@ struct engine_timeouts {
     _Atomic uint32_t request_ms;
     _Atomic uint32_t write_ms;
     _Atomic uint64_t body_bytes_per_sec_min;
-    _Atomic bool access_log;
 };
 
 struct engine_core {

@@ -100,10 +100,13 @@ static void stage_run(void *context, struct ring_batch *batch)
         arena_adopt(exchange->arena, &self->pool);
     }
     stage->config.run(stage->config.context, batch->worker, &wrapped);
-    instruments_observe_batch(&stage->pipeline->core->instruments, self->cells,
-                              stage->pipeline->index, batch->count);
+    struct pipeline *pipeline = stage->pipeline;
+    metrics_observe(
+        self->cells,
+        pipeline->core->instruments.batch_sizes[pipeline->index][stage - pipeline->stages],
+        batch->count);
     if (stage->is_last) {
-        give_back(stage->pipeline, batch);
+        give_back(pipeline, batch);
     }
 }
 
@@ -227,6 +230,26 @@ const char *pipeline_name(const struct pipeline *pipeline)
 unsigned pipeline_index(const struct pipeline *pipeline)
 {
     return pipeline->index;
+}
+
+unsigned pipeline_stage_count(const struct pipeline *pipeline)
+{
+    return pipeline->stage_count;
+}
+
+const char *pipeline_stage_name(const struct pipeline *pipeline, unsigned stage)
+{
+    CHECK(stage < pipeline->stage_count);
+    return pipeline->stages[stage].config.name;
+}
+
+int64_t pipeline_chunk_balance(const struct pipeline *pipeline)
+{
+    int64_t chunks = 0;
+    for (unsigned i = 0; i < pipeline->thread_count; i++) {
+        chunks += chunk_pool_balance(&pipeline->threads[i].pool);
+    }
+    return chunks;
 }
 
 uint64_t pipeline_slot_count(const struct pipeline *pipeline)

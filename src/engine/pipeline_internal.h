@@ -25,6 +25,12 @@ void pipeline_close(struct pipeline *pipeline);
 const char *pipeline_name(const struct pipeline *pipeline);
 unsigned pipeline_index(const struct pipeline *pipeline);
 
+unsigned pipeline_stage_count(const struct pipeline *pipeline);
+const char *pipeline_stage_name(const struct pipeline *pipeline, unsigned stage);
+
+/* Any thread, for metrics: chunks taken less chunks given by its threads. */
+int64_t pipeline_chunk_balance(const struct pipeline *pipeline);
+
 /* Any thread, for metrics: slots, and how many of them are taken. */
 uint64_t pipeline_slot_count(const struct pipeline *pipeline);
 uint64_t pipeline_occupancy(const struct pipeline *pipeline);

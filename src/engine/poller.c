@@ -225,6 +225,8 @@ void poller_close_conn(struct poller *poller, struct conn *conn, bool reset)
     if (conn->is_ready) {
         ready_remove(poller, conn);
     }
+    metrics_gauge_add(poller->cells, poller->core->instruments.conn_states[conn->counted_state],
+                      -1);
     (void)close(conn->fd);
     conn->fd = -1;
     conn->generation++;
@@ -252,6 +254,24 @@ static void free_closed(struct poller *poller)
     core_connections_closed(poller->core, count);
 }
 
+/* Lets the metrics follow: once a turn, so that a request answered within one turn costs nothing.
+ */
+static void count_state(struct poller *poller, struct conn *conn)
+{
+    if (conn_is_open(conn) && conn->counted_state != conn->state) {
+        const struct metrics_gauge *gauges = poller->core->instruments.conn_states;
+        metrics_gauge_add(poller->cells, gauges[conn->counted_state], -1);
+        metrics_gauge_add(poller->cells, gauges[conn->state], 1);
+        conn->counted_state = conn->state;
+    }
+}
+
+static void take_turn(struct poller *poller, struct conn *conn)
+{
+    serve_turn(poller, conn);
+    count_state(poller, conn);
+}
+
 /* The first event of a connection: it is ours now. */
 static void conn_begin(struct poller *poller, struct conn *conn)
 {
@@ -271,6 +291,8 @@ static void conn_begin(struct poller *poller, struct conn *conn)
     conn->pending_body = bytes_of(NULL, 0);
     conn->active = NULL;
     arena_init(&conn->arena, &poller->pool);
+    conn->counted_state = CONN_IDLE;
+    metrics_gauge_add(poller->cells, poller->core->instruments.conn_states[CONN_IDLE], 1);
 }
 
 static void handle_event(struct poller *poller, const struct epoll_event *event)
@@ -305,7 +327,7 @@ static void handle_event(struct poller *poller, const struct epoll_event *event)
     if (conn->state == CONN_STREAM && !output_is_pending(conn)) {
         return; /* nothing that a client sends matters to a waiting stream */
     }
-    serve_turn(poller, conn);
+    take_turn(poller, conn);
 }
 
 /* Connections that stages have given back, in the order they did. */
@@ -326,6 +348,7 @@ static void handle_inbox(struct poller *poller)
     while (oldest != NULL) {
         struct conn *next = oldest->inbox_next;
         serve_returned(poller, oldest);
+        count_state(poller, oldest);
         oldest = next;
     }
 }
@@ -337,7 +360,7 @@ static void wake_streams(struct poller *poller)
         next = active->stream_next;
         struct conn *conn = active->conn;
         if (!output_is_pending(conn)) {
-            serve_turn(poller, conn);
+            take_turn(poller, conn);
         }
     }
 }
@@ -366,6 +389,7 @@ static void drain(struct poller *poller)
     for (uint32_t slot = 0; slot < touched; slot++) {
         if (is_ours(&poller->conns[slot])) {
             serve_drain(poller, &poller->conns[slot]);
+            count_state(poller, &poller->conns[slot]);
         }
     }
 }
@@ -411,6 +435,7 @@ static void handle_deadlines(struct poller *poller)
     while ((due = deadline_next_due(&poller->wheel, poller->now_ms)) != NULL) {
         struct conn *conn = (struct conn *)(void *)((char *)due - offsetof(struct conn, deadline));
         serve_deadline(poller, conn);
+        count_state(poller, conn);
     }
 }
 
@@ -423,7 +448,7 @@ static void handle_ready(struct poller *poller)
         struct conn *next = conn->ready_next;
         conn->is_ready = false;
         if (conn_is_open(conn) && conn->state != CONN_AWAY) {
-            serve_turn(poller, conn);
+            take_turn(poller, conn);
         }
         conn = next;
     }

@@ -257,7 +257,8 @@ static bool dispatch(struct poller *poller, struct conn *conn)
     CHECK(pipeline != NULL);
     uint64_t sequence;
     if (!pipeline_try_claim(pipeline, &sequence)) {
-        metrics_add(poller->cells, poller->core->instruments.ring_full, 1);
+        metrics_add(poller->cells, poller->core->instruments.ring_full[pipeline_index(pipeline)],
+                    1);
         return refuse(poller, conn, &ANSWER_RING_FULL, false);
     }
     conn->state = CONN_AWAY;

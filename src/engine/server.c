@@ -12,6 +12,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "engine/answer.h"
 #include "engine/core.h"
 #include "engine/listener.h"
 #include "engine/pipeline_internal.h"
@@ -62,8 +63,6 @@ static void apply_timeouts(struct engine_core *core, const struct server_config 
                           memory_order_relaxed); /* pairs with: as above */
     atomic_store_explicit(&timeouts->body_bytes_per_sec_min, config->body_bytes_per_sec_min,
                           memory_order_relaxed); /* pairs with: as above */
-    atomic_store_explicit(&timeouts->access_log, config->access_log,
-                          memory_order_relaxed); /* pairs with: as above */
 }
 
 static bool config_is_valid(const struct server_config *config)
@@ -88,6 +87,10 @@ enum err server_open(const struct server_config *config, struct server **out_ser
         return ERR_MEMORY;
     }
     struct engine_core *core = &server->core;
+    if (core_init(core) != OK) {
+        free(server);
+        return ERR_SYSTEM;
+    }
     core->config = *config;
     core->parser_limits.header_bytes_max = config->max_header_bytes;
     memory_budget_init(&core->budget, config->memory_limit_bytes);
@@ -280,8 +283,7 @@ enum err server_start(struct server *server)
 {
     CHECK(!server->started);
     struct engine_core *core = &server->core;
-    if (core_init(core) != OK ||
-        instruments_init(&core->instruments, core, server->routes, server->route_count) != OK) {
+    if (instruments_init(&core->instruments, core, server->routes, server->route_count) != OK) {
         return fail(server, ERR_MEMORY, "metrics");
     }
     fit_descriptors(core);
@@ -374,6 +376,7 @@ void server_close(struct server *server)
     if (core->metrics != NULL) {
         metrics_close(core->metrics);
     }
+    instruments_deinit(&core->instruments);
     core_deinit(core);
     free(server);
 }
@@ -403,4 +406,48 @@ const char *server_stuck_stage(struct server *server, unsigned stuck_ms)
 void server_reload(struct server *server, const struct server_config *config)
 {
     apply_timeouts(&server->core, config);
+}
+
+struct rendered {
+    struct arena *arena;
+    char *data;
+    size_t size;
+    size_t capacity;
+    bool failed; /* the arena has refused */
+};
+
+static void rendered_write(void *context, const char *data, size_t size)
+{
+    struct rendered *rendered = context;
+    if (rendered->capacity - rendered->size < size && !rendered->failed) {
+        size_t capacity = (rendered->capacity + size) * 2;
+        char *larger = arena_try_alloc(rendered->arena, capacity);
+        rendered->failed = larger == NULL;
+        if (larger != NULL) {
+            memcpy(larger, rendered->data, rendered->size);
+            rendered->data = larger;
+            rendered->capacity = capacity;
+        }
+    }
+    if (!rendered->failed) {
+        memcpy(rendered->data + rendered->size, data, size);
+        rendered->size += size;
+    }
+}
+
+enum handler_verdict server_metrics_handler(struct exchange *exchange, void *context)
+{
+    struct server *server = context;
+    struct rendered rendered = {.arena = exchange->arena, .capacity = 16384};
+    rendered.data = arena_try_alloc(exchange->arena, rendered.capacity);
+    rendered.failed = rendered.data == NULL;
+    metrics_render(server->core.metrics,
+                   (struct metrics_sink){.write = rendered_write, .context = &rendered});
+    if (rendered.failed) {
+        exchange_answer_problem(exchange, &ANSWER_NO_MEMORY);
+    } else {
+        exchange_answer(exchange, 200, BYTES(METRICS_CONTENT_TYPE),
+                        bytes_of(rendered.data, rendered.size));
+    }
+    return HANDLER_ANSWERED;
 }

@@ -39,7 +39,6 @@ struct server_config {
     size_t max_header_bytes;
     uint64_t memory_limit_bytes;
     unsigned stream_buffer_bytes; /* of each stream */
-    bool access_log;
 };
 
 struct server;
@@ -92,7 +91,7 @@ void server_wake_streams(struct server *server);
  * making progress, or NULL when all move. */
 const char *server_stuck_stage(struct server *server, unsigned stuck_ms);
 
-/* Any thread. Changes what can change while running: the timeouts and the access log. */
+/* Any thread. Changes what can change while running: the timeouts. */
 void server_reload(struct server *server, const struct server_config *config);
 
 /* A ready-made handler for GET /metrics (context: the server). */
