@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * head: one pass over the fields when the head is complete. Deciding only then, on whole values,
- * makes the verdict independent of how the bytes came in.
+ * head: the request line, then one pass over the fields when the head is complete. Deciding only
+ * then, on whole values, makes the verdict independent of how the bytes came in.
  *
  * Framing (RFC 9112 section 6), after this pass:
  *   1. Content-Length and Transfer-Encoding never come together.
@@ -17,7 +17,7 @@ enum {
     REQUEST_ID_BYTES_MAX = 128,
     CHAR_TOKEN = 1, /* RFC 9110 tchar */
     CHAR_HOST = 2,  /* RFC 3986 reg-name without escapes, and without ',' */
-    CHAR_URI = 4,   /* may stand in a path or a query; '%' is looked at apart */
+    CHAR_URI = 4,   /* may stand in a path or a query; '%' and '?' are looked at apart */
 };
 
 #define T CHAR_TOKEN
@@ -30,7 +30,7 @@ static const unsigned char char_classes[256] = {
     ['&'] = T | H | U, ['\''] = T | H | U, ['('] = H | U,    [')'] = H | U,
     ['*'] = T | H | U, ['+'] = T | H | U, [','] = U,         ['-'] = T | H | U,
     ['.'] = T | H | U, ['/'] = U,         [':'] = U,         [';'] = H | U,
-    ['='] = H | U,     ['?'] = U,         ['@'] = U,         ['['] = U,
+    ['='] = H | U,     ['@'] = U,         ['['] = U,
     [']'] = U,         ['^'] = T,         ['_'] = T | H | U, ['`'] = T,
     ['|'] = T,         ['~'] = T | H | U,
     ['0'] = T | H | U, ['1'] = T | H | U, ['2'] = T | H | U, ['3'] = T | H | U,
@@ -79,6 +79,70 @@ static bool malformed(struct http_problem *problem, const char *detail)
     return fail(problem, 400, HTTP_PROBLEM_MALFORMED, detail);
 }
 
+bool http_head_is_version(struct bytes text)
+{
+    static const struct bytes name = BYTES_INIT(" HTTP/");
+    return text.size >= name.size + 3 && bytes_starts_with(text, name) && text.data[6] >= '0' &&
+           text.data[6] <= '9' && text.data[7] == '.' && text.data[8] >= '0' && text.data[8] <= '9';
+}
+
+bool http_head_find_method(struct bytes token, enum http_method *out)
+{
+    for (unsigned i = 0; i < HTTP_METHODS; i++) {
+        if (bytes_equal(http_method_name((enum http_method)i), token)) {
+            *out = (enum http_method)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+bool http_head_refuse_method(struct http_problem *problem)
+{
+    return fail(problem, 501, "unsupported-method",
+                "This server knows the methods GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS and "
+                "TRACE, in capitals.");
+}
+
+bool http_head_refuse_version(struct http_problem *problem)
+{
+    return fail(problem, 505, "unsupported-version",
+                "This server speaks HTTP/1.1 and HTTP/1.0 only.");
+}
+
+bool http_head_refuse_form(struct http_problem *problem)
+{
+    return malformed(problem, "The request line must be a method, a target and HTTP/1.1, "
+                              "separated by one space each and ended by CR LF.");
+}
+
+bool http_head_check_request_line(struct http_request *request, struct bytes line,
+                                  struct http_problem *problem)
+{
+    struct bytes target = request->target;
+    size_t method_size = 0;
+    while (method_size < line.size && line.data[method_size] != ' ') {
+        method_size++;
+    }
+    if (!http_head_find_method(bytes_of(line.data, method_size), &request->method)) {
+        return http_head_refuse_method(problem);
+    }
+    struct bytes version = bytes_drop(line, (size_t)(target.data + target.size - line.data));
+    if (!http_head_is_version(version) || version.size != HTTP_HEAD_VERSION_BYTES ||
+        version.data[HTTP_HEAD_VERSION_BYTES - 2] != '\r') {
+        return http_head_refuse_form(problem);
+    }
+    /* llhttp skips further blanks before the target. */
+    if (target.data != line.data + method_size + 1) {
+        return malformed(problem, "One space must stand between method and request target.");
+    }
+    if (version.data[6] != '1' || version.data[8] > '1') {
+        return http_head_refuse_version(problem);
+    }
+    request->version_minor = (uint8_t)(version.data[8] - '0');
+    return true;
+}
+
 static bool is_hex(char c)
 {
     char lower = ascii_lower(c);
@@ -110,12 +174,17 @@ static bool is_authority(struct bytes value)
         }
         at = inside.size + 2;
     } else {
-        while (at < value.size && value.data[at] != ':') {
-            bool escape = value.data[at] == '%' && is_escape(value, at);
-            if (!escape && !char_is(value.data[at], CHAR_HOST)) {
+        for (;;) {
+            while (at < value.size && char_is(value.data[at], CHAR_HOST)) {
+                at++;
+            }
+            if (at == value.size || value.data[at] == ':') {
+                break;
+            }
+            if (value.data[at] != '%' || !is_escape(value, at)) {
                 return false;
             }
-            at += escape ? 3 : 1;
+            at += 3;
         }
         if (at == 0) {
             return false;
@@ -135,17 +204,24 @@ static bool check_path(struct http_request *request, struct bytes text,
                        struct http_problem *problem)
 {
     request->path = text;
-    for (size_t i = 0; i < text.size; i++) {
-        char c = text.data[i];
-        if (c == '%' ? !is_escape(text, i) : !char_is(c, CHAR_URI)) {
-            return malformed(problem, c == '%' ? "The request target holds a '%' that two "
-                                                 "hexadecimal digits do not follow."
-                                               : "The request target holds a character that must "
-                                                 "be percent-encoded in a URI.");
+    for (size_t i = 0;; i++) {
+        while (i < text.size && char_is(text.data[i], CHAR_URI)) {
+            i++;
         }
-        if (c == '?' && request->query.data == NULL) {
-            request->path.size = i;
-            request->query = bytes_drop(text, i + 1);
+        if (i == text.size) {
+            break;
+        }
+        if (text.data[i] == '?') {
+            if (request->query.data == NULL) {
+                request->path.size = i;
+                request->query = bytes_drop(text, i + 1);
+            }
+        } else if (text.data[i] != '%') {
+            return malformed(problem, "The request target holds a character that must be "
+                                      "percent-encoded in a URI.");
+        } else if (!is_escape(text, i)) {
+            return malformed(problem, "The request target holds a '%' that two hexadecimal digits "
+                                      "do not follow.");
         }
     }
     return true;

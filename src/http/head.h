@@ -18,6 +18,25 @@
 /* Whether `c` may stand in a token (RFC 9110 section 5.6.2): methods, header names. */
 bool http_is_token_char(char c);
 
+/* The rest of a request line behind its target: " HTTP/1.1\r\n". */
+enum { HTTP_HEAD_VERSION_BYTES = 11 };
+
+/* Whether `text` starts with a space and a version of HTTP, known or not. */
+bool http_head_is_version(struct bytes text);
+
+/* False: `token` is none of enum http_method. */
+bool http_head_find_method(struct bytes token, enum http_method *out) WARN_UNUSED;
+
+/* Problems of request lines; always false, so that a check can end with one. */
+bool http_head_refuse_method(struct http_problem *problem);
+bool http_head_refuse_version(struct http_problem *problem);
+bool http_head_refuse_form(struct http_problem *problem);
+
+/* Checks the form of `line`, its line end included, around request->target, which points into it;
+ * derives method and version_minor. */
+bool http_head_check_request_line(struct http_request *request, struct bytes line,
+                                  struct http_problem *problem) WARN_UNUSED;
+
 /* Checks request->target and derives path, query and, from the absolute form, host. */
 bool http_head_check_target(struct http_request *request, struct http_problem *problem) WARN_UNUSED;
 

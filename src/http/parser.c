@@ -59,7 +59,6 @@ enum {
     HEADERS_FIRST = 16,     /* the header array's first capacity */
     CHUNK_LINE_BYTES = 18,  /* 16 digits and the line end; more counts as extension */
     QUOTED_NAME_BYTES = 64, /* of a header name in a problem's detail */
-    VERSION_BYTES = 11,     /* " HTTP/1.1\r\n" */
 };
 
 enum parser_step {
@@ -135,101 +134,16 @@ static size_t request_line_bytes_max(const struct http_parser *parser)
     return smaller(HTTP_REQUEST_LINE_BYTES_MAX, parser->limits.header_bytes_max);
 }
 
-static const char request_line_form[] = "The request line must be a method, a target and HTTP/1.1, "
-                                        "separated by one space each and ended by CR LF.";
-
-/* False: it is none of ours. */
-static bool find_method(struct bytes token, enum http_method *out)
-{
-    for (unsigned i = 0; i < HTTP_METHODS; i++) {
-        if (bytes_equal(http_method_name((enum http_method)i), token)) {
-            *out = (enum http_method)i;
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool refuse_method(struct http_parser *parser)
-{
-    return refuse(parser, 501, "unsupported-method",
-                  "This server knows the methods GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS and "
-                  "TRACE, in capitals.");
-}
-
-static bool refuse_version(struct http_parser *parser)
-{
-    return refuse(parser, 505, "unsupported-version",
-                  "This server speaks HTTP/1.1 and HTTP/1.0 only.");
-}
-
-/* " HTTP/", a digit, a dot, a digit at the start of `text`. */
-static bool is_version(struct bytes text)
-{
-    static const struct bytes name = BYTES_INIT(" HTTP/");
-    return text.size >= name.size + 3 && bytes_starts_with(text, name) &&
-           text.data[name.size] >= '0' && text.data[name.size] <= '9' &&
-           text.data[name.size + 1] == '.' && text.data[name.size + 2] >= '0' &&
-           text.data[name.size + 2] <= '9';
-}
-
-static bool our_method(uint8_t method, enum http_method *out)
-{
-    switch (method) {
-    case LLHTTP_GET:
-        *out = HTTP_GET;
-        return true;
-    case LLHTTP_HEAD:
-        *out = HTTP_HEAD;
-        return true;
-    case LLHTTP_POST:
-        *out = HTTP_POST;
-        return true;
-    case LLHTTP_PUT:
-        *out = HTTP_PUT;
-        return true;
-    case LLHTTP_DELETE:
-        *out = HTTP_DELETE;
-        return true;
-    case LLHTTP_PATCH:
-        *out = HTTP_PATCH;
-        return true;
-    case LLHTTP_OPTIONS:
-        *out = HTTP_OPTIONS;
-        return true;
-    case LLHTTP_TRACE:
-        *out = HTTP_TRACE;
-        return true;
-    default:
-        return false;
-    }
-}
-
 /* The request line has come whole and llhttp has taken it; `end` - 1 is its LF. */
 static bool check_request_line(struct http_parser *parser, const char *end)
 {
-    struct http_request *request = parser->request;
-    struct bytes target = request->target;
+    struct bytes line = bytes_of(parser->head, (size_t)(end - parser->head));
     parser->request_line_checked = true;
-    if (!our_method(engine_of(parser)->method, &request->method)) {
-        return refuse_method(parser);
+    if (!http_head_check_request_line(parser->request, line, &parser->problem)) {
+        return false;
     }
-    struct bytes version = bytes_of(target.data + target.size, 0);
-    version.size = (size_t)(end - version.data);
-    if (!is_version(version) || version.size != VERSION_BYTES ||
-        version.data[VERSION_BYTES - 2] != '\r') {
-        return malformed(parser, request_line_form);
-    }
-    /* llhttp skips further blanks before the target. */
-    if (target.data != parser->head + http_method_name(request->method).size + 1) {
-        return malformed(parser, "One space must stand between method and request target.");
-    }
-    if (version.data[6] != '1' || version.data[8] > '1') {
-        return refuse_version(parser);
-    }
-    request->version_minor = (uint8_t)(version.data[8] - '0');
     parser->request_line_complete = true;
-    return http_head_check_target(request, &parser->problem);
+    return http_head_check_target(parser->request, &parser->problem);
 }
 
 /* Looks for the end of the request line in the bytes just taken, from `at`. False: the line came
@@ -254,14 +168,14 @@ static void refuse_request_line(struct http_parser *parser, llhttp_errno_t error
         /* A token that llhttp does not know, or no token: this byte tells. */
         bool token = at < end && (http_is_token_char(*at) || (*at == ' ' && method.size > 0));
         if (token) {
-            (void)refuse_method(parser);
+            (void)http_head_refuse_method(&parser->problem);
         } else {
             (void)malformed(parser, "The request line does not start with a method.");
         }
         return;
     }
-    if (rest.data != NULL && !find_method(method, &ignored)) {
-        (void)refuse_method(parser);
+    if (rest.data != NULL && !http_head_find_method(method, &ignored)) {
+        (void)http_head_refuse_method(&parser->problem);
         return;
     }
     switch ((unsigned)error) {
@@ -275,12 +189,12 @@ static void refuse_request_line(struct http_parser *parser, llhttp_errno_t error
         const char *version = parser->request->target.data + parser->request->target.size;
         static const char known[][4] = {"0.9", "1.0", "1.1", "2.0"};
         struct bytes text = bytes_of(version, (size_t)(at - version));
-        bool refused = is_version(text);
+        bool refused = http_head_is_version(text);
         for (size_t i = 0; refused && i < sizeof(known) / sizeof(known[0]); i++) {
             refused = memcmp(version + 6, known[i], 3) != 0;
         }
         if (refused) {
-            (void)refuse_version(parser);
+            (void)http_head_refuse_version(&parser->problem);
             return;
         }
         break;
@@ -288,7 +202,7 @@ static void refuse_request_line(struct http_parser *parser, llhttp_errno_t error
     default:
         break;
     }
-    (void)malformed(parser, request_line_form);
+    (void)http_head_refuse_form(&parser->problem);
 }
 
 /* The head ------------------------------------------------------------------------------------ */
@@ -385,7 +299,8 @@ static bool finish_head(struct http_parser *parser, const char *end)
     struct http_request *request = parser->request;
     if (!parser->request_line_checked) {
         /* The line ends here unless it is to be refused anyway, so it need not be searched. */
-        const char *line_end = request->target.data + request->target.size + VERSION_BYTES;
+        const char *line_end =
+            request->target.data + request->target.size + HTTP_HEAD_VERSION_BYTES;
         bool plain = line_end < end && line_end[-1] == '\n';
         if (plain ? !check_request_line(parser, line_end)
                   : !advance_request_line(parser, parser->head, (size_t)(end - parser->head))) {
