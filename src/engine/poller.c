@@ -213,6 +213,7 @@ void poller_close_conn(struct poller *poller, struct conn *conn, bool reset)
     CHECK(conn->state != CONN_AWAY);
     stream_abandon(poller, conn);
     poller->output_size = 0;
+    poller->answered_count = 0;
     output_discard(poller, conn);
     deadline_remove(&poller->wheel, &conn->deadline);
     conn->active = NULL;

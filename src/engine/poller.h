@@ -20,6 +20,7 @@
 #include <pthread.h>
 
 enum {
+    POLLERS_MAX = 64,             /* a stage remembers in one word which to wake */
     POLLER_EVENTS_MAX = 256,      /* of one epoll_wait() */
     POLLER_OUTPUT_BYTES = 65536,  /* answers gathered for one write */
     POLLER_BURST_MAX = 64,        /* requests of one connection before others have their turn */

@@ -68,7 +68,7 @@ static void apply_timeouts(struct engine_core *core, const struct server_config 
 static bool config_is_valid(const struct server_config *config)
 {
     return config->accept_threads >= 1 && config->accept_threads <= LISTENER_THREADS_MAX &&
-           config->network_threads >= 1 && config->network_threads <= 1024 &&
+           config->network_threads >= 1 && config->network_threads <= POLLERS_MAX &&
            config->keepalive_timeout_sec >= 1 && config->request_timeout_sec >= 1 &&
            config->write_timeout_sec >= 1 && config->max_connections >= 1 &&
            config->max_header_bytes >= 256 &&

@@ -56,13 +56,11 @@ void ring_attach(struct ring *ring, const struct sequence *const *gating, unsign
 bool ring_has_room(struct ring *ring, uint64_t cursor, uint64_t count)
 {
     CHECK(ring->gating_count > 0); /* without consumers nothing would ever be freed */
-    if ((cursor & RING_CLOSED) != 0) {
-        return false;
-    }
     uint64_t gate = sequence_minimum(ring->gating, ring->gating_count);
     /* Pairs with the load in ring_try_claim(): hands on what sequence_minimum() acquired. A slower
      * producer may put an older value over this one; that only costs another look. */
     atomic_store_explicit(&ring->gate, gate, memory_order_release);
+    /* RING_CLOSED in the cursor is further than any number of slots, so a closed ring is full. */
     return (int64_t)(cursor + count - gate) <= (int64_t)(ring->mask + 1);
 }
 

@@ -418,6 +418,34 @@ static void closing_wakes_the_sleeping(void **state)
     }
 }
 
+/* Closes at the moment in which the last thread has done its last item and is about to sleep. */
+static void closing_meets_threads_about_to_sleep(void **state)
+{
+    (void)state;
+    for (unsigned round = 0; round < 3000; round++) {
+        struct rig rig;
+        struct item item = {.number = 0};
+        unsigned stage_count = round % 2 + 1;
+        rig_open(&rig, 8, serial, stage_count, stage_count, 0, 0);
+        rig_start(&rig);
+        uint64_t sequence = 0;
+        assert_true(ring_try_claim(&rig.ring, 1, &sequence));
+        ring_publish(&rig.ring, sequence, &item);
+        ring_wake(&rig.ring);
+        while (stage_chain_progress(rig.chain, stage_count - 1) == 0) {
+            if (round % 3 == 0) {
+                sched_yield();
+            }
+        }
+        for (unsigned i = 0; i < round % 64; i++) {
+            atomic_signal_fence(memory_order_seq_cst); /* a little later each time */
+        }
+        ring_close(&rig.ring);
+        rig_join(&rig);
+        rig_close(&rig, 1);
+    }
+}
+
 static void closing_drains_what_producers_have_claimed(void **state)
 {
     (void)state;
@@ -594,6 +622,7 @@ int main(void)
         WATCHED(batches_are_as_large_as_allowed),
         WATCHED(batch_maxima_hold_under_load),
         WATCHED(closing_wakes_the_sleeping),
+        WATCHED(closing_meets_threads_about_to_sleep),
         WATCHED(closing_drains_what_producers_have_claimed),
         WATCHED(a_late_publication_is_handled),
         WATCHED(a_held_last_stage_fills_the_ring_and_closing_drains_it),
