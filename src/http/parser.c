@@ -22,8 +22,8 @@
  * What llhttp 9.2 lets pass and is refused here: several blanks around the target, RTSP and ICE
  * instead of HTTP, versions 0.9 and 2.0, lines without a version or ended by LF (all by comparing
  * the request line's bytes with what they must be), its many other methods, fragments and
- * unencoded characters in targets, and everything in head.c. Its `upgrade` never matters: it is
- * cleared before llhttp acts on it.
+ * unencoded characters in targets, and everything in head.c. Its pause on an upgrade comes only
+ * behind the head of a request without a body and behind the end of others: never reached here.
  */
 #include "http/parser.h"
 
@@ -609,7 +609,7 @@ static int on_header_value(llhttp_t *engine, const char *at, size_t size)
 
 static int on_headers_complete(llhttp_t *engine)
 {
-    engine->upgrade = 0; /* offers are ignored: what follows is the body, or the next request */
+    (void)engine;
     return HPE_PAUSED;
 }
 

@@ -145,6 +145,8 @@ static const struct row refused[] = {
     F("GET / HTTP/x\r\n\r\n", 400, "request line must be"),
     F("GET / HTTP/11\r\n\r\n", 400, "request line must be"),
     F("GET / HTTP/1.10\r\n\r\n", 400, "request line must be"),
+    F("GET htK\nA: b\r\n\r\n", 400, "absolute http"),
+    F("GET  /a+\n\xff: b\r\n\r\n", 400, "request line must be"),
     F("GET / HTTP/0.9\r\n\r\n", 505, "HTTP/1.1 and HTTP/1.0"),
     F("GET / HTTP/1.2\r\n\r\n", 505, "HTTP/1.1 and HTTP/1.0"),
     F("GET / HTTP/2.0\r\n\r\n", 505, "HTTP/1.1 and HTTP/1.0"),
