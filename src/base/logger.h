@@ -68,7 +68,8 @@ struct logger_config {
 /* Any thread, at any time (a reload): for lines logged from now on. */
 void logger_configure(const struct logger_config *config);
 
-/* Starts the logger thread. ERR_SYSTEM: lines are still written by those who log. */
+/* Starts the logger thread. ERR_SYSTEM: lines are still written by those who log. ERR_CLOSED: an
+ * earlier logger_stop() gave up. */
 WARN_UNUSED enum err logger_start(void);
 
 /* Waits until all lines logged before (by this thread, or before something this thread has waited
@@ -82,9 +83,6 @@ void logger_stop(void);
 
 /* Lines dropped since the process started: no room, or the descriptor failed. */
 uint64_t logger_dropped_lines(void);
-
-/* How often the logger thread was woken from its sleep; for tests. */
-uint64_t logger_wake_count(void);
 
 enum log_kind {
     LOG_KIND_END, /* behind the last field */
