@@ -19,6 +19,8 @@
 enum {
     ENGINE_PIPELINES_MAX = INSTRUMENTS_PIPELINES_MAX,
     ENGINE_ROUTES_MAX = 256,
+    ENGINE_DRAIN_IDLE_MS =
+        200,                 /* at a shutdown, time for requests that are on their way to arrive */
     ENGINE_LINGER_MS = 5000, /* time for a client to read the answer to what it still sends */
     ENGINE_LINGER_BYTES_MAX = 64 << 20, /* and how much it may still send */
 };

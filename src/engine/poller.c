@@ -498,7 +498,8 @@ static void poller_run(void *argument)
 {
     struct poller *poller = argument;
     struct epoll_event events[POLLER_EVENTS_MAX];
-    do {
+    bool go_on = true;
+    while (go_on) {
         int count = sleep_for_events(poller, events);
         look_at_clocks(poller);
         for (int i = 0; i < count; i++) {
@@ -509,9 +510,11 @@ static void poller_run(void *argument)
         handle_inbox(poller);
         handle_ready(poller);
         handle_deadlines(poller);
+        go_on = handle_asked(poller);
+        /* Last, since each of the above may dispatch or close. */
         wake_pipelines(poller);
         free_closed(poller);
-    } while (handle_asked(poller));
+    }
     close_all(poller);
 }
 

@@ -148,22 +148,30 @@ static bool flush(struct poller *poller, struct conn *conn)
     UNREACHABLE();
 }
 
+/* How long to wait for the first byte of a request. */
+static uint32_t idle_ms(struct poller *poller, const struct conn *conn)
+{
+    struct engine_timeouts *timeouts = &poller->core->timeouts;
+    if (poller->draining) {
+        return ENGINE_DRAIN_IDLE_MS;
+    }
+    return timeout_ms(conn->served ? &timeouts->keepalive_ms : &timeouts->request_ms);
+}
+
 /* Ends the turn: sends the gathered answers, then waits for what the state waits for. */
 static void suspend(struct poller *poller, struct conn *conn)
 {
     if (!flush(poller, conn)) {
         return;
     }
-    if (conn->closing || (poller->draining && conn->state == CONN_IDLE)) {
+    if (conn->closing) {
         finish(poller, conn);
         return;
     }
     uint64_t at_ms;
     if (conn->state == CONN_IDLE) {
         release_buffers(poller, conn);
-        struct engine_timeouts *timeouts = &poller->core->timeouts;
-        at_ms = poller->now_ms +
-                timeout_ms(conn->served ? &timeouts->keepalive_ms : &timeouts->request_ms);
+        at_ms = poller->now_ms + idle_ms(poller, conn);
     } else {
         at_ms = request_deadline(poller, conn);
     }
@@ -544,7 +552,8 @@ void serve_drain(struct poller *poller, struct conn *conn)
         return;
     }
     if (conn->state == CONN_IDLE) {
-        /* A request that has arrived already is still answered. */
+        /* A request that is on its way is still answered, with `Connection: close`: closing now
+         * could reset a client that has just sent one. */
         conn->readable = true;
     }
     serve_turn(poller, conn);
