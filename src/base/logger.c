@@ -158,14 +158,15 @@ static void advance(struct iovec **parts, int *count, size_t size)
     }
 }
 
-/* Blocks until all is written. False: the descriptor failed; the lines that it did not take are
- * counted as dropped. Leaves errno alone: callers log in the middle of handling an error. */
-static bool write_all(struct iovec *parts, int count)
+/* Blocks until all is written, or the descriptor fails; returns how many lines it did not take.
+ * Leaves errno alone: callers log in the middle of handling an error. */
+static uint64_t write_all(struct iovec *parts, int count)
 {
     int saved = errno;
+    /* relaxed: see logger_configure() */
     int fd = atomic_load_explicit(&logger.fd, memory_order_relaxed);
-    bool written = true;
-    while (count > 0 && written) {
+    uint64_t refused = 0;
+    while (count > 0 && refused == 0) {
         ssize_t size = writev(fd, parts, count);
         if (size >= 0) {
             advance(&parts, &count, (size_t)size);
@@ -173,12 +174,11 @@ static bool write_all(struct iovec *parts, int count)
             struct pollfd room = {.fd = fd, .events = POLLOUT};
             (void)poll(&room, 1, -1);
         } else if (errno != EINTR) {
-            count_lost(count_lines(parts, count));
-            written = false;
+            refused = count_lines(parts, count);
         }
     }
     errno = saved;
-    return written;
+    return refused;
 }
 
 /* --- The producer's side of a ring --------------------------------------------------------------
@@ -315,7 +315,7 @@ static void write_line(enum log_level level, const char *message, const struct l
     if (ring != NULL) {
         append(ring, bytes_of(text, size), level >= LOG_WARN);
     } else {
-        (void)write_all(&(struct iovec){text, size}, 1);
+        count_lost(write_all(&(struct iovec){text, size}, 1));
     }
 }
 
@@ -372,7 +372,7 @@ static uint64_t drain_ring(struct log_ring *ring)
     size_t start = (size_t)(tail & (LOG_RING_BYTES - 1));
     size_t first = LOG_RING_BYTES - start < size ? LOG_RING_BYTES - start : size;
     struct iovec parts[2] = {{ring->data + start, first}, {ring->data, size - first}};
-    (void)write_all(parts, size > first ? 2 : 1);
+    count_lost(write_all(parts, size > first ? 2 : 1));
     /* Release: pairs with the load in used_bytes(): our reads of the bytes are over. */
     atomic_store_explicit(&ring->tail, head, memory_order_release);
     return size;
@@ -394,7 +394,7 @@ static void report_dropped(void)
     int format = atomic_load_explicit(&logger.format, memory_order_relaxed);
     size_t size = log_line_format(text, (enum log_format)format, clock_realtime_ns(), LOG_WARN,
                                   "log lines were dropped", fields);
-    if (write_all(&(struct iovec){text, size}, 1)) {
+    if (write_all(&(struct iovec){text, size}, 1) == 0) {
         logger.dropped_reported = dropped;
     }
 }
