@@ -297,7 +297,7 @@ static void long_texts_arrive_whole_and_in_few_pieces(void **state)
     size_t size = (size_t)snprintf(expected, sizeof expected,
                                    "# HELP c_total %s\n# TYPE c_total counter\n", help);
     for (int i = 0; i < 500; i++) {
-        char value[8];
+        char value[12];
         (void)snprintf(value, sizeof value, "%d", i);
         (void)metrics_counter_register(family, (struct metrics_label[]){{"n", value}}, 1);
         size +=
