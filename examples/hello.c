@@ -8,8 +8,6 @@
  *
  *   hello [--port PORT] [--network-threads N]
  */
-#include "base/logger.h"
-#include "base/thread.h"
 #include "engine/server.h"
 
 #include <getopt.h>

@@ -84,11 +84,19 @@ static inline struct bytes bytes_trim(struct bytes b)
     return b;
 }
 
+/* Where `byte` first stands in `whole`; NULL: nowhere. */
+static inline const char *bytes_find(struct bytes whole, char byte)
+{
+    /* No object is larger than PTRDIFF_MAX; that said, the compiler need not warn of such sizes. */
+    return whole.size == 0 || whole.size > PTRDIFF_MAX ? NULL
+                                                       : memchr(whole.data, byte, whole.size);
+}
+
 /* Splits *rest at the first `separator`: returns what stands before it and leaves in *rest what
  * stands behind it (empty, with data NULL, when there was none). */
 static inline struct bytes bytes_split(struct bytes *rest, char separator)
 {
-    const char *at = rest->size > 0 ? memchr(rest->data, separator, rest->size) : NULL;
+    const char *at = bytes_find(*rest, separator);
     struct bytes head = *rest;
     if (at == NULL) {
         *rest = bytes_of(NULL, 0);

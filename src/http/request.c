@@ -132,9 +132,7 @@ static int hex_value(char c)
 enum err http_percent_decode(struct arena *arena, struct bytes encoded, bool plus_is_space,
                              struct bytes *out)
 {
-    bool plain = encoded.size == 0 || (memchr(encoded.data, '%', encoded.size) == NULL &&
-                                       !(plus_is_space && memchr(encoded.data, '+', encoded.size)));
-    if (plain) {
+    if (bytes_find(encoded, '%') == NULL && (!plus_is_space || bytes_find(encoded, '+') == NULL)) {
         *out = encoded;
         return OK;
     }
