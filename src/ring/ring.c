@@ -30,6 +30,7 @@ enum err ring_init(struct ring *ring, uint64_t slot_count)
     ring->gating_count = 0;
     ring->sleepers = NULL;
     ring->sleeper_count = 0;
+    ring->has_single_producer = false;
     atomic_init(&ring->cursor, 0);
     atomic_init(&ring->gate, 0);
     return OK;
@@ -51,6 +52,12 @@ void ring_attach(struct ring *ring, const struct sequence *const *gating, unsign
     ring->gating_count = gating_count;
     ring->sleepers = sleepers;
     ring->sleeper_count = sleeper_count;
+}
+
+void ring_set_single_producer(struct ring *ring)
+{
+    CHECK(ring_claimed(ring) == 0);
+    ring->has_single_producer = true;
 }
 
 bool ring_has_room(struct ring *ring, uint64_t cursor, uint64_t count)

@@ -61,6 +61,7 @@ struct ring {
     struct wait *const *sleepers;         /* the threads of the first stage */
     unsigned gating_count;
     unsigned sleeper_count;
+    bool has_single_producer;
     /* Shared by producers. */
     alignas(CACHE_LINE_BYTES) _Atomic uint64_t cursor;
     _Atomic uint64_t gate; /* no more than the minimum of `gating` */
@@ -77,8 +78,28 @@ void ring_deinit(struct ring *ring);
 void ring_attach(struct ring *ring, const struct sequence *const *gating, unsigned gating_count,
                  struct wait *const *sleepers, unsigned sleeper_count);
 
+/* Promises, before the first claim, that one thread alone claims, and that ring_close() is called
+ * by it or after its last claim. Claims then need no locked instruction, which would wait for the
+ * store of the item before: an item costs a fifth (docs/decisions/ring.md). */
+void ring_set_single_producer(struct ring *ring);
+
 /* The slow path of ring_try_claim(): looks at the consumers. */
 bool ring_has_room(struct ring *ring, uint64_t cursor, uint64_t count);
+
+/* Takes the cursor `count` further if it still is *cursor; else reads it anew. Relaxed: the slots'
+ * edge is the gate; the cursor only counts. */
+static inline bool ring_try_move_cursor(struct ring *ring, uint64_t *cursor, uint64_t count)
+{
+    if (!ring->has_single_producer) {
+        return atomic_compare_exchange_weak_explicit(&ring->cursor, cursor, *cursor + count,
+                                                     memory_order_relaxed, memory_order_relaxed);
+    }
+    /* In debug builds a second producer, or a close from aside, is found by the exchange. */
+    CHECK_SLOW(atomic_exchange_explicit(&ring->cursor, *cursor + count, memory_order_relaxed) ==
+               *cursor);
+    atomic_store_explicit(&ring->cursor, *cursor + count, memory_order_relaxed);
+    return true;
+}
 
 /* Claims `count` (1 to the number of slots) consecutive sequences. Each must be published, soon:
  * consumers wait for it, even when the ring is closed meanwhile. False: the ring is full or closed,
@@ -87,7 +108,7 @@ WARN_UNUSED static inline bool ring_try_claim(struct ring *ring, uint64_t count,
                                               uint64_t *out_first_sequence)
 {
     CHECK(count - 1 <= ring->mask);
-    /* Relaxed, like the exchange below: the slots' edge is the gate; the cursor only counts. */
+    /* Relaxed: see ring_try_move_cursor(). */
     uint64_t cursor = atomic_load_explicit(&ring->cursor, memory_order_relaxed);
     do {
         /* Pairs with the store in ring_has_room(): the consumers' reads below it are over. */
@@ -98,8 +119,7 @@ WARN_UNUSED static inline bool ring_try_claim(struct ring *ring, uint64_t count,
             !ring_has_room(ring, cursor, count)) {
             return false;
         }
-    } while (!atomic_compare_exchange_weak_explicit(&ring->cursor, &cursor, cursor + count,
-                                                    memory_order_relaxed, memory_order_relaxed));
+    } while (!ring_try_move_cursor(ring, &cursor, count));
     *out_first_sequence = cursor;
     return true;
 }

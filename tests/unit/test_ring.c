@@ -85,6 +85,24 @@ static void a_full_ring_refuses_until_the_gate_moves(void **state)
     ring_deinit(&f.ring);
 }
 
+static void a_single_producer_is_refused_alike(void **state)
+{
+    (void)state;
+    struct fixture f;
+    start(&f, SLOTS);
+    ring_set_single_producer(&f.ring);
+    assert_int_equal(claim(&f, 3), 0);
+    assert_int_equal(claim(&f, 5), 3);
+    refused(&f, 1);
+    sequence_publish(&f.gate, 1);
+    refused(&f, 2);
+    assert_int_equal(claim(&f, 1), SLOTS);
+    sequence_publish(&f.gate, SLOTS);
+    ring_close(&f.ring);
+    refused(&f, 1);
+    ring_deinit(&f.ring);
+}
+
 static void a_ring_of_one_slot_works(void **state)
 {
     (void)state;
@@ -294,6 +312,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(claims_are_consecutive),
         cmocka_unit_test(a_full_ring_refuses_until_the_gate_moves),
+        cmocka_unit_test(a_single_producer_is_refused_alike),
         cmocka_unit_test(a_ring_of_one_slot_works),
         cmocka_unit_test(every_claim_waits_for_the_slowest_gate),
         cmocka_unit_test(items_come_back_through_many_rounds),

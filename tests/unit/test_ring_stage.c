@@ -312,6 +312,25 @@ static void one_producer_one_stage(void **state)
     flow(64, serial, 1, 1, 0, 0, 1, 50000, 1, false);
 }
 
+/* Without locked instructions in claims. */
+static void a_declared_single_producer(void **state)
+{
+    (void)state;
+    for (unsigned waits = 0; waits < 2; waits++) {
+        struct rig rig;
+        struct producer producer;
+        rig_open(&rig, 8, serial, 2, 2, 0, 0);
+        ring_set_single_producer(&rig.ring);
+        rig_start(&rig);
+        producers_start(&producer, 1, &rig, 20000, 3, waits == 1);
+        assert_int_equal(producers_join(&producer, 1), 20000);
+        ring_close(&rig.ring);
+        rig_join(&rig);
+        rig_close(&rig, 20000);
+        producers_free(&producer, 1);
+    }
+}
+
 static void many_producers_wrap_a_small_ring(void **state)
 {
     (void)state;
@@ -422,7 +441,7 @@ static void closing_wakes_the_sleeping(void **state)
 static void closing_meets_threads_about_to_sleep(void **state)
 {
     (void)state;
-    for (unsigned round = 0; round < 3000; round++) {
+    for (unsigned round = 0; round < 1500; round++) {
         struct rig rig;
         struct item item = {.number = 0};
         unsigned stage_count = round % 2 + 1;
@@ -612,6 +631,7 @@ int main(void)
         WATCHED(the_plan_gives_neighbours_to_each_thread),
         WATCHED(threads_know_their_first_stage),
         WATCHED(one_producer_one_stage),
+        WATCHED(a_declared_single_producer),
         WATCHED(many_producers_wrap_a_small_ring),
         WATCHED(every_stage_handles_every_item_in_order),
         WATCHED(a_ring_of_one_slot_passes_all_stages),
