@@ -128,7 +128,10 @@ static size_t escape(char *out, enum log_format format, struct bytes text, size_
 {
     uint32_t character = 0;
     size_t used = decode_utf8(text, &character);
-    char letter = used == 1 ? short_escape(character) : '\0';
+    char letter = '\0';
+    if (used == 1) {
+        letter = short_escape(character);
+    }
     *out_used = used == 0 ? 1 : used;
     if (letter != '\0') {
         out[0] = '\\';

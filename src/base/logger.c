@@ -343,8 +343,10 @@ bool log_rate_try_pass(struct log_rate *rate, unsigned per_sec, uint64_t *out_su
             (void)atomic_fetch_add_explicit(&rate->suppressed, 1, memory_order_relaxed);
             return false;
         }
+        /* relaxed: as above */
     } while (!atomic_compare_exchange_weak_explicit(&rate->booked_until_ns, &booked, until,
                                                     memory_order_relaxed, memory_order_relaxed));
+    /* relaxed: as above */
     *out_suppressed = atomic_exchange_explicit(&rate->suppressed, 0, memory_order_relaxed);
     return true;
 }
@@ -391,6 +393,7 @@ static void report_dropped(void)
         LOG_END_,
     };
     char text[LOG_LINE_BYTES_MAX];
+    /* relaxed: a setting by itself, pairs with nothing */
     int format = atomic_load_explicit(&logger.format, memory_order_relaxed);
     size_t size = log_line_format(text, (enum log_format)format, clock_realtime_ns(), LOG_WARN,
                                   "log lines were dropped", fields);

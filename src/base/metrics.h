@@ -100,12 +100,12 @@ struct metrics_family *metrics_family_register(struct metrics *metrics, enum met
                                                enum metrics_unit unit, const char *name,
                                                const char *help);
 
-/* Adds a family of histograms with `bound_count` (1 to METRICS_BOUNDS_MAX) growing, inclusive upper
- * bounds in `unit`; a last bucket +Inf takes what is above. All is copied. */
+/* Adds a family of histograms with `count` (1 to METRICS_BOUNDS_MAX) growing, inclusive upper
+ * bounds `upper` in `unit`; a last bucket +Inf takes what is above. All is copied. */
 struct metrics_family *metrics_histogram_family_register(struct metrics *metrics,
                                                          enum metrics_unit unit, const char *name,
-                                                         const char *help, const uint64_t *bounds,
-                                                         size_t bound_count);
+                                                         const char *help, const uint64_t *upper,
+                                                         size_t count);
 
 /* Each adds one series to a family of its type. Labels are copied; a family's label sets must
  * differ. Without labels: NULL and 0. */

@@ -165,27 +165,28 @@ enum answer_routed answer_route(struct engine_core *core, struct exchange *excha
     UNREACHABLE();
 }
 
-static size_t write_canned(char *out, size_t room, struct http_response *response,
-                           const struct http_problem *problem, const char *date_line)
+/* A whole answer that closes the connection, without any memory but the stack's. */
+static size_t write_canned(char *out, size_t room, const struct http_problem *problem,
+                           const char *date_line)
 {
     char body[HTTP_PROBLEM_BYTES_MAX];
-    response->status = problem->status;
-    response->close = true;
-    response->content_type = BYTES("application/problem+json");
-    response->headers = BYTES("Retry-After: 1\r\n");
-    response->body = bytes_of(body, http_problem_write(problem, body, sizeof body));
-    size_t head_max = http_response_head_bytes_max(response, NULL);
-    CHECK(head_max + response->body.size <= room);
-    size_t size = http_response_write_head(response, NULL, date_line, out);
-    memcpy(out + size, body, response->body.size);
-    return size + response->body.size;
+    size_t body_size = http_problem_write(problem, body, sizeof body);
+    const struct http_response response = {.status = problem->status,
+                                           .close = true,
+                                           .content_type = BYTES("application/problem+json"),
+                                           .headers = BYTES("Retry-After: 1\r\n"),
+                                           .body = bytes_of(body, body_size)};
+    size_t head_max = http_response_head_bytes_max(&response, NULL);
+    CHECK(head_max + body_size <= room);
+    size_t size = http_response_write_head(&response, NULL, date_line, out);
+    memcpy(out + size, body, body_size);
+    return size + body_size;
 }
 
 void answer_canned_no_memory(struct poller *poller)
 {
-    struct http_response response = {0};
-    poller->output_size += write_canned(poller->output + poller->output_size,
-                                        POLLER_OUTPUT_BYTES - poller->output_size, &response,
+    size_t room = POLLER_OUTPUT_BYTES - poller->output_size;
+    poller->output_size += write_canned(poller->output + poller->output_size, room,
                                         &ANSWER_NO_MEMORY, poller->date_line);
     instruments_count_answer(&poller->core->instruments, poller->cells, ENGINE_NO_ROUTE, 503);
 }
@@ -203,12 +204,10 @@ size_t answer_write_refusal(char *out, size_t room, int64_t now_sec)
         .status = 503,
         .type = "too-many-connections",
         .detail = "All connections that the server may hold are in use; try again later.",
-        .limit_key = NULL,
     };
-    struct http_response response = {0};
     char date_line[HTTP_DATE_LINE_BYTES];
     answer_write_date_line(date_line, now_sec);
-    return write_canned(out, room, &response, &refusal, date_line);
+    return write_canned(out, room, &refusal, date_line);
 }
 
 static void access_log(const struct poller *poller, const struct exchange *exchange)

@@ -128,6 +128,7 @@ static bool gather_grow(struct active *active, size_t needed)
         return false;
     }
     if (active->body_size > 0) {
+        CHECK(active->body != NULL);
         memcpy(larger, active->body, active->body_size);
     }
     active->body = larger;
@@ -160,6 +161,7 @@ bool receive_gather(void *context, struct bytes piece, struct http_problem *prob
                                                    "try again later."};
         return false;
     }
+    CHECK(active->body != NULL);
     if (piece.data != active->body + active->body_size) {
         memcpy(active->body + active->body_size, piece.data, piece.size);
     }
