@@ -80,7 +80,7 @@ void ring_attach(struct ring *ring, const struct sequence *const *gating, unsign
 
 /* Promises, before the first claim, that one thread alone claims, and that ring_close() is called
  * by it or after its last claim. Claims then need no locked instruction, which would wait for the
- * store of the item before: an item costs a fifth (docs/decisions/ring.md). */
+ * store of the item before: an item costs a fifth (docs/decisions/0010-ring.md). */
 void ring_set_single_producer(struct ring *ring);
 
 /* The slow path of ring_try_claim(): looks at the consumers. */

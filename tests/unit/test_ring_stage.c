@@ -9,6 +9,7 @@
 #include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <stdalign.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -159,10 +160,23 @@ static void wait_until_all_sleep(struct rig *rig)
     }
 }
 
+/* Until the last stage's function has counted `end` items. Looks hard at first, so that the caller
+ * goes on while the last thread is about to sleep. */
 static void wait_until_handled(struct rig *rig, uint64_t end)
 {
-    while (stage_chain_progress(rig->chain, rig->stage_count - 1) < end) {
-        sched_yield();
+    unsigned looks = 0;
+    while (atomic_load(&rig->probes[rig->stage_count - 1].handled) < end) {
+        if (++looks > 2000) {
+            sched_yield();
+        }
+    }
+}
+
+/* A few nanoseconds for each step, to try all meetings of two threads. */
+static void linger(unsigned steps)
+{
+    for (unsigned i = 0; i < steps; i++) {
+        atomic_signal_fence(memory_order_seq_cst); /* keeps the loop */
     }
 }
 
@@ -205,6 +219,7 @@ static void *producer_main(void *argument)
         size = size % p->claim_max + 1;
         if (p->waits_for_each) {
             wait_until_handled(p->rig, first + count);
+            linger((unsigned)(first * 7 % 128));
         }
     }
     return NULL;
@@ -378,6 +393,62 @@ static void spinning_changes_nothing(void **state)
     flow(16, serial, 3, 3, 0, 100, 2, 5000, 3, false);
 }
 
+/* Two threads that begin each round together: one falls asleep, the other makes work and wakes. */
+struct meeting {
+    struct wait wait;
+    alignas(CACHE_LINE_BYTES) _Atomic uint64_t work;
+    alignas(CACHE_LINE_BYTES) _Atomic uint64_t round_sleeper;
+    alignas(CACHE_LINE_BYTES) _Atomic uint64_t round_waker;
+};
+
+enum { MEETINGS = 300000 };
+
+static void meet(_Atomic uint64_t *mine, const _Atomic uint64_t *other, uint64_t round)
+{
+    unsigned looks = 0;
+    atomic_store(mine, round);
+    while (atomic_load(other) < round) {
+        if (++looks > 2000) {
+            sched_yield();
+        }
+    }
+}
+
+static void *sleeper_main(void *argument)
+{
+    struct meeting *m = argument;
+    for (uint64_t round = 1; round <= MEETINGS; round++) {
+        meet(&m->round_sleeper, &m->round_waker, round);
+        linger((unsigned)(round % 61));
+        while (atomic_load_explicit(&m->work, memory_order_acquire) < round) {
+            wait_prepare(&m->wait);
+            if (atomic_load_explicit(&m->work, memory_order_acquire) < round) {
+                wait_sleep(&m->wait);
+            } else {
+                wait_cancel(&m->wait);
+            }
+        }
+    }
+    return NULL;
+}
+
+static void a_waker_meets_a_thread_falling_asleep(void **state)
+{
+    (void)state;
+    static struct meeting m;
+    pthread_t sleeper;
+    wait_init(&m.wait);
+    assert_int_equal(pthread_create(&sleeper, NULL, sleeper_main, &m), 0);
+    for (uint64_t round = 1; round <= MEETINGS; round++) {
+        meet(&m.round_waker, &m.round_sleeper, round);
+        linger((unsigned)(round % 67));
+        atomic_store_explicit(&m.work, round, memory_order_release);
+        wait_wake(&m.wait);
+    }
+    assert_int_equal(pthread_join(sleeper, NULL), 0);
+    assert_false(wait_is_sleeping(&m.wait));
+}
+
 /* Every item finds the threads asleep or just about to be. */
 static void no_wake_up_is_lost(void **state)
 {
@@ -437,28 +508,23 @@ static void closing_wakes_the_sleeping(void **state)
     }
 }
 
-/* Closes at the moment in which the last thread has done its last item and is about to sleep. */
+/* Closes while the last thread has done its last item, has seen no end yet and is about to sleep;
+ * the spin between the two makes the moment long enough to be met. */
 static void closing_meets_threads_about_to_sleep(void **state)
 {
     (void)state;
-    for (unsigned round = 0; round < 1500; round++) {
+    for (unsigned round = 0; round < 200; round++) {
         struct rig rig;
         struct item item = {.number = 0};
         unsigned stage_count = round % 2 + 1;
-        rig_open(&rig, 8, serial, stage_count, stage_count, 0, 0);
+        rig_open(&rig, 8, serial, stage_count, stage_count, 0, 2000);
         rig_start(&rig);
         uint64_t sequence = 0;
         assert_true(ring_try_claim(&rig.ring, 1, &sequence));
         ring_publish(&rig.ring, sequence, &item);
         ring_wake(&rig.ring);
-        while (stage_chain_progress(rig.chain, stage_count - 1) == 0) {
-            if (round % 3 == 0) {
-                sched_yield();
-            }
-        }
-        for (unsigned i = 0; i < round % 64; i++) {
-            atomic_signal_fence(memory_order_seq_cst); /* a little later each time */
-        }
+        wait_until_handled(&rig, 1);
+        linger(round * 7 % 128);
         ring_close(&rig.ring);
         rig_join(&rig);
         rig_close(&rig, 1);
@@ -638,6 +704,7 @@ int main(void)
         WATCHED(fewer_threads_than_stages_share),
         WATCHED(parallel_stages_divide_the_items),
         WATCHED(spinning_changes_nothing),
+        WATCHED(a_waker_meets_a_thread_falling_asleep),
         WATCHED(no_wake_up_is_lost),
         WATCHED(batches_are_as_large_as_allowed),
         WATCHED(batch_maxima_hold_under_load),
