@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the server says of itself. Every endpoint refuses query parameters that it does not know. */
+#include "weaseldb/endpoints.h"
+
+#include "base/clock.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define JSON BYTES("application/json")
+
+static struct server *the_server;
+
+/* True when every parameter of the query is `known` (NULL: none is); else the answer is set. */
+static bool query_is_known(struct exchange *exchange, const char *known)
+{
+    struct bytes rest = exchange->request.query;
+    struct bytes name;
+    struct bytes value;
+    while (http_query_next(&rest, &name, &value)) {
+        if (known != NULL && bytes_equal(name, bytes_from_string(known))) {
+            continue;
+        }
+        /* The target has been checked: a name holds neither quotes nor control characters. */
+        char *detail = arena_try_alloc(exchange->arena, 256);
+        struct http_problem problem = {.status = 400, .type = "unknown-parameter"};
+        if (detail != NULL) {
+            (void)snprintf(detail, 256, "This path takes no query parameter %.*s; it takes %s.",
+                           (int)(name.size < 100 ? name.size : 100), name.data,
+                           known == NULL ? "none" : known);
+            problem.detail = detail;
+        }
+        exchange_answer_problem(exchange, &problem);
+        return false;
+    }
+    return true;
+}
+
+static enum handler_verdict root(struct exchange *exchange, void *context)
+{
+    (void)context;
+    static const char body[] =
+        "{\n"
+        "  \"name\": \"weaseldb\",\n"
+        "  \"version\": \"" WEASELDB_VERSION "\",\n"
+        "  \"endpoints\": [\n"
+        "    {\"method\": \"GET\", \"path\": \"/\", \"answers\": \"what this server is\"},\n"
+        "    {\"method\": \"GET\", \"path\": \"/livez\", \"answers\": \"200 while every pipeline "
+        "stage "
+        "makes progress\"},\n"
+        "    {\"method\": \"GET\", \"path\": \"/readyz\", \"answers\": \"200 when ready for "
+        "requests; "
+        "?verbose lists the checks\"},\n"
+        "    {\"method\": \"GET\", \"path\": \"/metrics\", \"answers\": \"metrics in Prometheus' "
+        "text "
+        "format\"}\n"
+        "  ]\n"
+        "}\n";
+    if (query_is_known(exchange, NULL)) {
+        exchange_answer(exchange, 200, JSON, BYTES(body));
+    }
+    return HANDLER_ANSWERED;
+}
+
+static enum handler_verdict livez(struct exchange *exchange, void *context)
+{
+    (void)context;
+    if (!query_is_known(exchange, NULL)) {
+        return HANDLER_ANSWERED;
+    }
+    const char *stuck = server_stuck_stage(the_server, ENDPOINTS_STUCK_MS);
+    if (stuck == NULL) {
+        exchange_answer(exchange, 200, JSON, BYTES("{\"status\":\"ok\"}\n"));
+        return HANDLER_ANSWERED;
+    }
+    char *detail = arena_try_alloc(exchange->arena, 160);
+    if (detail != NULL) {
+        (void)snprintf(detail, 160, "The pipeline stage %.60s has work and makes no progress.",
+                       stuck);
+    }
+    exchange_answer_problem(
+        exchange, &(struct http_problem){.status = 503, .type = "not-alive", .detail = detail});
+    return HANDLER_ANSWERED;
+}
+
+static enum handler_verdict readyz(struct exchange *exchange, void *context)
+{
+    (void)context;
+    if (!query_is_known(exchange, "verbose")) {
+        return HANDLER_ANSWERED;
+    }
+    bool verbose = exchange->request.query.size > 0;
+    bool ready = !server_is_draining(the_server);
+    if (verbose) {
+        exchange_answer(
+            exchange, ready ? 200 : 503, JSON,
+            ready
+                ? BYTES("{\"status\":\"ready\",\"checks\":[{\"name\":\"draining\",\"ok\":true}]}\n")
+                : BYTES("{\"status\":\"not "
+                        "ready\",\"checks\":[{\"name\":\"draining\",\"ok\":false}]}\n"));
+    } else if (ready) {
+        exchange_answer(exchange, 200, JSON, BYTES("{\"status\":\"ready\"}\n"));
+    } else {
+        exchange_answer_problem(exchange,
+                                &(struct http_problem){.status = 503,
+                                                       .type = "not-ready",
+                                                       .detail = "The server is shutting down."});
+    }
+    return HANDLER_ANSWERED;
+}
+
+static enum handler_verdict metrics(struct exchange *exchange, void *context)
+{
+    return query_is_known(exchange, NULL) ? server_metrics_handler(exchange, context)
+                                          : HANDLER_ANSWERED;
+}
+
+/* ---- the process's own metrics, by the names that Prometheus' clients use ---- */
+
+static int64_t started_ns;
+
+static int64_t read_one(void *context)
+{
+    (void)context;
+    return 1;
+}
+
+static int64_t read_started(void *context)
+{
+    (void)context;
+    return started_ns;
+}
+
+static int64_t read_cpu_ns(void *context)
+{
+    (void)context;
+    struct rusage usage;
+    if (getrusage(RUSAGE_SELF, &usage) != 0) {
+        return 0;
+    }
+    return (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * INT64_C(1000000000) +
+           (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * INT64_C(1000);
+}
+
+static int64_t read_resident_bytes(void *context)
+{
+    (void)context;
+    long pages = 0;
+    long resident = 0;
+    FILE *file = fopen("/proc/self/statm", "re");
+    if (file != NULL) {
+        char line[128] = "";
+        char *end = line;
+        if (fgets(line, sizeof line, file) != NULL) {
+            pages = strtol(line, &end, 10);
+            resident = strtol(end, &end, 10);
+        }
+        (void)fclose(file);
+    }
+    return pages == 0 ? 0 : (int64_t)resident * sysconf(_SC_PAGESIZE);
+}
+
+static int64_t read_open_descriptors(void *context)
+{
+    (void)context;
+    struct rlimit limit;
+    int64_t count = 0;
+    /* With very many descriptors a listing would hold a network thread up: count what is cheap. */
+    DIR *directory = opendir("/proc/self/fd");
+    if (directory == NULL || getrlimit(RLIMIT_NOFILE, &limit) != 0) {
+        return 0;
+    }
+    while (readdir(directory) != NULL) {
+        count++;
+    }
+    (void)closedir(directory);
+    return count - 3; /* ".", ".." and the listing's own */
+}
+
+static int64_t read_descriptor_limit(void *context)
+{
+    (void)context;
+    struct rlimit limit;
+    return getrlimit(RLIMIT_NOFILE, &limit) == 0 ? (int64_t)limit.rlim_cur : 0;
+}
+
+static void add_metrics(struct metrics *all)
+{
+    static const struct {
+        enum metrics_type type;
+        enum metrics_unit unit;
+        const char *name;
+        const char *help;
+        int64_t (*read)(void *context);
+    } families[] = {
+        {METRICS_COUNTER, METRICS_NANOSECONDS, "process_cpu_seconds_total",
+         "CPU time used, user and system.", read_cpu_ns},
+        {METRICS_GAUGE, METRICS_BYTES, "process_resident_memory_bytes", "Resident memory.",
+         read_resident_bytes},
+        {METRICS_GAUGE, METRICS_PLAIN, "process_open_fds", "Open descriptors.",
+         read_open_descriptors},
+        {METRICS_GAUGE, METRICS_PLAIN, "process_max_fds", "Descriptors that may be open.",
+         read_descriptor_limit},
+        {METRICS_GAUGE, METRICS_NANOSECONDS, "process_start_time_seconds",
+         "When the process started, since 1970.", read_started},
+    };
+    started_ns = (int64_t)clock_realtime_ns();
+    for (size_t i = 0; i < sizeof families / sizeof families[0]; i++) {
+        metrics_callback_register(metrics_family_register(all, families[i].type, families[i].unit,
+                                                          families[i].name, families[i].help),
+                                  NULL, 0, families[i].read, NULL);
+    }
+    metrics_callback_register(
+        metrics_family_register(all, METRICS_GAUGE, METRICS_PLAIN, "weaseldb_build_info",
+                                "1; the labels say what runs."),
+        (const struct metrics_label[]){{"version", WEASELDB_VERSION}}, 1, read_one, NULL);
+}
+
+static struct engine_route routes[] = {
+    {.match = {.pattern = "/", .method = HTTP_GET}, .handle = root},
+    {.match = {.pattern = "/livez", .method = HTTP_GET}, .handle = livez},
+    {.match = {.pattern = "/readyz", .method = HTTP_GET}, .handle = readyz},
+    {.match = {.pattern = "/metrics", .method = HTTP_GET}, .handle = metrics},
+};
+
+enum err endpoints_add(struct server *server)
+{
+    the_server = server;
+    add_metrics(server_metrics(server));
+    for (size_t i = 0; i < sizeof routes / sizeof routes[0]; i++) {
+        routes[i].context = server;
+        enum err err = server_add_route(server, &routes[i]);
+        if (err != OK) {
+            return err;
+        }
+    }
+    return OK;
+}

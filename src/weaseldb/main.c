@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * weaseldb: start, signals, stop.
+ *
+ * The main thread blocks all signals before it starts any thread, then waits for them. A helper
+ * thread waits for the drain, so that a second signal is still heard and ends the process at once.
+ */
+#include "base/logger.h"
+#include "base/thread.h"
+#include "engine/server.h"
+#include "weaseldb/endpoints.h"
+#include "weaseldb/options.h"
+#include "weaseldb/systemd.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { SIGNAL_BASE = 128 }; /* a process ended by a signal exits with this and its number */
+
+struct program {
+    struct options options;
+    struct config config; /* in force */
+    struct server *server;
+    struct thread drainer;
+    bool answered;
+};
+
+static struct server_config server_config_from(const struct config *config)
+{
+    return (struct server_config){
+        .accept_threads = (unsigned)config->http.accept_threads,
+        .network_threads = (unsigned)config->http.network_threads,
+        .bind_address = config->http.bind_address,
+        .port = (uint16_t)config->http.port,
+        .unix_socket = config->http.unix_socket,
+        .keepalive_timeout_sec = (unsigned)config->http.keepalive_timeout_sec,
+        .request_timeout_sec = (unsigned)config->http.request_timeout_sec,
+        .write_timeout_sec = (unsigned)config->http.write_timeout_sec,
+        .drain_timeout_sec = (unsigned)config->http.drain_timeout_sec,
+        .body_bytes_per_sec_min = (uint64_t)config->http.body_bytes_per_sec_min,
+        .max_connections = (unsigned)config->http.max_connections,
+        .max_header_bytes = (size_t)config->http.max_header_bytes,
+        .memory_limit_bytes = (uint64_t)config->http.memory_limit_bytes,
+        .stream_buffer_bytes = (unsigned)config->http.stream_buffer_bytes,
+    };
+}
+
+static void configure_logger(const struct config *config)
+{
+    logger_configure(&(struct logger_config){.fd = STDERR_FILENO,
+                                             .level = (enum log_level)config->logging.level,
+                                             .format = (enum log_format)config->logging.format,
+                                             .access_log = config->logging.access_log != 0});
+}
+
+static void say_where(const struct program *program)
+{
+    for (unsigned i = 0; server_address(program->server, i) != NULL; i++) {
+        log_info("listening", LOG_STRING("address", server_address(program->server, i)),
+                 LOG_STRING("version", WEASELDB_VERSION), LOG_U64("pid", (uint64_t)getpid()),
+                 LOG_U64("network_threads", (uint64_t)program->config.http.network_threads));
+    }
+    if (!isatty(STDOUT_FILENO) || server_address(program->server, 0) == NULL) {
+        return;
+    }
+    const char *address = server_address(program->server, 0);
+    if (strncmp(address, "unix:", 5) == 0) {
+        (void)printf("weaseldb %s listens on %s; try:\n  curl --unix-socket %s http://localhost/\n",
+                     WEASELDB_VERSION, address, address + 5);
+    } else {
+        (void)printf("weaseldb %s listens on http://%s; try:\n  curl http://%s/\n",
+                     WEASELDB_VERSION, address, address);
+    }
+    (void)printf("Ctrl-C ends it.\n");
+    (void)fflush(stdout);
+}
+
+static enum err start(struct program *program)
+{
+    int sockets[SYSTEMD_SOCKETS_MAX];
+    struct server_config config = server_config_from(&program->config);
+    int passed = systemd_take_sockets(sockets);
+    if (passed < 0) {
+        log_error("LISTEN_FDS makes no sense", LOG_U64("at_most", SYSTEMD_SOCKETS_MAX));
+        return ERR_INVALID;
+    }
+    config.inherited = sockets;
+    config.inherited_count = (unsigned)passed;
+    enum err err = server_open(&config, &program->server);
+    if (err != OK) {
+        log_error("cannot open the server", LOG_STRING("error", err_name(err)));
+        return err;
+    }
+    err = endpoints_add(program->server);
+    if (err == OK) {
+        err = server_start(program->server);
+    }
+    if (err != OK) {
+        log_error("cannot start", LOG_STRING("error", server_error(program->server)),
+                  LOG_STRING("hint", "another process may use the address; "
+                                     "--set http.port=PORT picks another one"));
+        server_close(program->server);
+        program->server = NULL;
+    }
+    return err;
+}
+
+static void log_mistake(void *context, const char *text)
+{
+    (void)context;
+    log_error("the settings were not reloaded", LOG_STRING("mistake", text));
+}
+
+static void log_change(void *context, const char *key, bool live)
+{
+    (void)context;
+    if (live) {
+        log_info("setting changed", LOG_STRING("key", key));
+    } else {
+        log_warn("setting needs a restart", LOG_STRING("key", key));
+    }
+}
+
+/* Reads the settings again and applies those that are live. A mistake changes nothing. */
+static void reload(struct program *program)
+{
+    struct config config;
+    const struct config_report report = {log_mistake, NULL};
+    systemd_notify_reloading();
+    if (options_load_config(&program->options, &config, &report)) {
+        struct server_config server = server_config_from(&config);
+        config_compare(&program->config, &config, log_change, NULL);
+        server_reload(program->server, &server);
+        configure_logger(&config);
+        program->config = config;
+        log_info("settings reloaded");
+    }
+    systemd_notify("READY=1");
+}
+
+static void drain_run(void *argument)
+{
+    struct program *program = argument;
+    program->answered = server_join(program->server);
+    /* The main thread hears of it like of any signal. */
+    (void)kill(getpid(), SIGUSR1);
+}
+
+/* True: everything was answered in time. */
+static bool stop(struct program *program, const sigset_t *signals, int first)
+{
+    log_info("shutting down", LOG_STRING("signal", strsignal(first)),
+             LOG_U64("at_most_sec", (uint64_t)program->config.http.drain_timeout_sec));
+    systemd_notify("STOPPING=1");
+    server_drain(program->server);
+    if (thread_start(&program->drainer, "drain", ROLE_HELPER, drain_run, program) != OK) {
+        program->answered = server_join(program->server);
+        return program->answered;
+    }
+    for (;;) {
+        int number = sigwaitinfo(signals, NULL);
+        if (number == SIGUSR1) {
+            thread_join(&program->drainer);
+            return program->answered;
+        }
+        if (number == SIGTERM || number == SIGINT) {
+            log_warn("ended at once", LOG_STRING("signal", strsignal(number)));
+            logger_flush();
+            _exit(SIGNAL_BASE + number);
+        }
+    }
+}
+
+/* Until the end. Returns the exit status. */
+static int serve(struct program *program, const sigset_t *signals)
+{
+    for (;;) {
+        int number = sigwaitinfo(signals, NULL);
+        if (number == SIGHUP) {
+            reload(program);
+        } else if (number == SIGTERM || number == SIGINT) {
+            bool answered = stop(program, signals, number);
+            if (answered) {
+                log_info("stopped; everything was answered");
+            } else {
+                log_warn("stopped; connections were cut when the time was up");
+            }
+            return answered ? EXIT_OK : EXIT_RUNTIME;
+        }
+    }
+}
+
+int main(int argc, char **argv)
+{
+    struct program program = {0};
+    sigset_t signals;
+    thread_role_set(ROLE_MAIN);
+    if (!options_parse(&program.options, argc, argv, &program.config)) {
+        options_deinit(&program.options);
+        return program.options.exit_code;
+    }
+    (void)sigemptyset(&signals);
+    (void)sigaddset(&signals, SIGTERM);
+    (void)sigaddset(&signals, SIGINT);
+    (void)sigaddset(&signals, SIGHUP);
+    (void)sigaddset(&signals, SIGUSR1);
+    (void)pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    struct sigaction ignore = {.sa_handler = SIG_IGN};
+    (void)sigaction(SIGPIPE, &ignore, NULL);
+
+    int status = EXIT_RUNTIME;
+    configure_logger(&program.config);
+    if (logger_start() != OK) {
+        log_warn("no logger thread; log lines are written by those who log");
+    }
+    if (start(&program) == OK) {
+        say_where(&program);
+        systemd_notify("READY=1\nSTATUS=serving");
+        status = serve(&program, &signals);
+        server_close(program.server);
+    }
+    logger_stop();
+    options_deinit(&program.options);
+    return status;
+}

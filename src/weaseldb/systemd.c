@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* docs/decisions/0006-systemd-protocol.md says why libsystemd is not used. */
+#include "weaseldb/systemd.h"
+
+#include "base/bytes.h"
+#include "base/clock.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+enum { FIRST_FD = 3 };
+
+static bool environment_number(const char *name, uint64_t *out)
+{
+    const char *value = getenv(name);
+    return value != NULL && bytes_parse_u64(bytes_from_string(value), out);
+}
+
+int systemd_take_sockets(int out_fds[SYSTEMD_SOCKETS_MAX])
+{
+    uint64_t pid = 0;
+    uint64_t count = 0;
+    bool is_set = getenv("LISTEN_FDS") != NULL;
+    bool for_us = environment_number("LISTEN_PID", &pid) && pid == (uint64_t)getpid();
+    bool good = environment_number("LISTEN_FDS", &count) && count <= SYSTEMD_SOCKETS_MAX;
+    (void)unsetenv("LISTEN_FDS");
+    (void)unsetenv("LISTEN_PID");
+    (void)unsetenv("LISTEN_FDNAMES");
+    if (!is_set || !for_us) {
+        return 0;
+    }
+    if (!good) {
+        return -1;
+    }
+    for (int i = 0; i < (int)count; i++) {
+        out_fds[i] = FIRST_FD + i;
+    }
+    return (int)count;
+}
+
+void systemd_notify(const char *state)
+{
+    const char *path = getenv("NOTIFY_SOCKET");
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    if (path == NULL || (path[0] != '/' && path[0] != '@') ||
+        strlen(path) >= sizeof address.sun_path) {
+        return;
+    }
+    size_t size = strlen(path);
+    memcpy(address.sun_path, path, size);
+    if (path[0] == '@') {
+        address.sun_path[0] = '\0'; /* the abstract namespace */
+    }
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        return;
+    }
+    socklen_t address_size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + size);
+    (void)sendto(fd, state, strlen(state), MSG_NOSIGNAL | MSG_DONTWAIT,
+                 (const struct sockaddr *)&address, address_size);
+    (void)close(fd);
+}
+
+void systemd_notify_reloading(void)
+{
+    char state[80];
+    (void)snprintf(state, sizeof state, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64,
+                   clock_monotonic_ns() / 1000);
+    systemd_notify(state);
+}
