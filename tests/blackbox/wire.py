@@ -284,5 +284,20 @@ def wait_for(condition, describe=lambda: ""):
         time.sleep(0.01)
 
 
+def readable(connections, seconds):
+    """Those of the connections that have something to read by then; returns early when all have."""
+    end = time.monotonic() + seconds
+    found = {}
+    waiting = {connection.socket.fileno(): connection for connection in connections}
+    poll = select.poll()
+    for descriptor in waiting:
+        poll.register(descriptor, select.POLLIN)
+    while waiting and time.monotonic() < end:
+        for descriptor, _ in poll.poll(max(1, (end - time.monotonic()) * 1000)):
+            found[descriptor] = waiting.pop(descriptor)
+            poll.unregister(descriptor)
+    return [connection for connection in connections if connection in found.values()]
+
+
 def is_readable(connection, seconds):
     return bool(connection.buffer) or bool(select.select([connection.socket], [], [], seconds)[0])
