@@ -1,0 +1,440 @@
+"""Start, stop, reload, sockets of every kind, idleness and load."""
+
+import os
+import pathlib
+import re
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+import wire
+
+HELLO = wire.request("/hello")
+
+
+# ---- stopping ----
+
+
+def test_sigterm_under_load_answers_all_that_was_read():
+    """Closed-loop clients on both routes: each request is answered, or the connection ends cleanly between
+    two requests; no reset."""
+    with wire.testserver("--network-threads", 2) as server:
+        faults, answered, goodbyes = [], [0], [0]
+        stop = threading.Event()
+
+        def client(target):
+            try:
+                with server.connect() as connection:
+                    while not stop.is_set():
+                        response = connection.get(target)
+                        assert response.status == 200, response.status
+                        answered[0] += 1
+                        if response.header("Connection") == "close":
+                            assert connection.ended() == b""
+                            goodbyes[0] += 1
+                            return
+            except Exception as error:  # pylint: disable=broad-except
+                faults.append(repr(error))
+
+        threads = [
+            threading.Thread(target=client, args=("/slow?ms=1" if i % 2 else "/hello",)) for i in range(24)
+        ]
+        for thread in threads:
+            thread.start()
+        wire.wait_for(lambda: answered[0] > 500)
+        server.signal()
+        assert server.wait() == 0
+        for thread in threads:
+            thread.join()
+        assert not faults, faults
+        assert goodbyes[0] == 24
+
+
+def test_requests_in_a_pipeline_are_answered_before_the_end():
+    with wire.testserver() as server:
+        server.get("/gate/close", "POST")
+        waiting = [server.connect() for _ in range(20)]
+        for connection in waiting:
+            connection.send(wire.request("/block"))
+        wire.wait_for(lambda: server.metric('http_pipeline_ring_occupancy{pipeline="gate"}') == 20)
+        with server.connect() as opener:
+            assert opener.get("/hello").status == 200
+            server.signal()
+            time.sleep(0.1)  # the opener is idle meanwhile, but within the time for those on their way
+            opener.send(wire.request("/gate/open", "POST"))
+            response = opener.read()
+            assert response.body == b"open"
+            assert response.header("Connection") == "close"
+        for connection in waiting:
+            response = connection.read()
+            assert response.body == b"through"
+            assert response.header("Connection") == "close"
+            assert connection.ended() == b""
+        assert server.wait() == 0
+
+
+def test_an_idle_connection_is_closed_at_once_by_a_stop():
+    with wire.testserver("--drain-timeout", 30) as server:
+        with server.connect() as connection:
+            assert connection.get("/hello").status == 200
+            start = time.monotonic()
+            server.signal()
+            assert connection.ended() == b""
+            assert server.wait() == 0
+            assert time.monotonic() - start < 10, "it waited for the whole drain time"
+
+
+def test_streams_are_told_to_end():
+    with wire.testserver() as server:
+        with server.connect() as connection:
+            connection.send(wire.request("/stream?events=1000000&interval_ms=100"))
+            assert connection.read_head().status == 200
+            assert connection.read_chunk()
+            server.signal()
+            while connection.read_chunk():
+                pass
+            assert connection.ended() == b""
+        assert server.wait() == 0
+
+
+def test_new_connections_are_not_taken_while_stopping():
+    with wire.testserver() as server:
+        with server.connect() as connection:
+            connection.send(wire.request("/slow?ms=1500"))
+            wire.wait_for(lambda: server.metric('http_pipeline_ring_occupancy{pipeline="work"}') == 1)
+            server.signal()
+
+            def refused():
+                try:
+                    server.connect(timeout=1).close()
+                    return False
+                except OSError:
+                    return True
+
+            wire.wait_for(refused)
+            assert connection.read().body == b"slow"
+        assert server.wait() == 0
+
+
+def test_the_drain_time_cuts_what_takes_longer():
+    with wire.testserver("--drain-timeout", 1) as server:
+        server.expect_exit = 1
+        with server.connect() as connection:
+            connection.send(wire.request("/slow?ms=1900"))
+            wire.wait_for(lambda: server.metric('http_pipeline_ring_occupancy{pipeline="work"}') == 1)
+            server.signal()
+            assert server.wait() == 1
+
+
+def test_a_stop_with_idle_rings_is_quick():
+    for _ in range(3):
+        with wire.testserver("--threads", 2, "--accept-threads", 3) as server:
+            assert server.get("/slow").status == 200
+
+
+# ---- weaseldb itself ----
+
+
+def test_endpoints():
+    with wire.weaseldb() as server:
+        root = server.get("/").json()
+        assert root["name"] == "weaseldb"
+        assert {e["path"] for e in root["endpoints"]} == {"/", "/livez", "/readyz", "/metrics"}
+        for endpoint in root["endpoints"]:
+            assert server.get(endpoint["path"]).status == 200
+            refused = server.get(endpoint["path"] + "?nonsense=1")
+            assert refused.status == 400
+            assert "nonsense" in refused.json()["detail"]
+        assert server.get("/readyz?verbose").json()["checks"] == [{"name": "draining", "ok": True}]
+
+
+def test_metrics_are_prometheus_text():
+    with wire.weaseldb() as server:
+        response = server.get("/metrics")
+        assert response.header("Content-Type") == "text/plain; version=0.0.4; charset=utf-8"
+        families, seen = {}, set()
+        for line in response.body.decode().splitlines():
+            if line.startswith("# TYPE "):
+                _, _, name, kind = line.split(" ")
+                assert name not in families
+                families[name] = kind
+            elif not line.startswith("#"):
+                found = re.fullmatch(r'([a-z_]+)(\{[a-z]+="[^"]*"(?:,[a-z]+="[^"]*")*\})? (-?[0-9.e+]+)', line)
+                assert found, line
+                assert (found.group(1), found.group(2)) not in seen
+                seen.add((found.group(1), found.group(2)))
+                base = re.sub("_(bucket|sum|count)$", "", found.group(1))
+                assert base in families or found.group(1) in families
+        assert families["http_requests_total"] == "counter"
+        assert families["http_request_duration_seconds"] == "histogram"
+        assert families["process_cpu_seconds_total"] == "counter"
+
+
+def test_readiness_goes_first():
+    with wire.weaseldb() as server:
+        with server.connect() as connection:
+            connection.send(b"GET /readyz?verbose HTTP/1.1\r\nHost: a\r\n")
+            wire.wait_for(lambda: server.metric('http_connections{state="head"}') == 1)
+            server.signal()
+            wire.wait_for(lambda: b"shutting down" in server.stderr())
+            time.sleep(0.05)
+            connection.send(b"\r\n")
+            response = connection.read()
+            assert response.status == 503
+            assert response.json()["checks"] == [{"name": "draining", "ok": False}]
+            assert response.header("Connection") == "close"
+        assert server.wait() == 0
+        assert b"everything was answered" in server.stderr()
+
+
+def test_a_second_signal_ends_at_once():
+    with wire.weaseldb("http.request_timeout_sec=60") as server:
+        server.expect_exit = 128 + signal.SIGTERM
+        with server.connect() as connection:
+            connection.send(b"GET / HT")
+            wire.wait_for(lambda: server.metric('http_connections{state="head"}') == 1)
+            server.signal()
+            wire.wait_for(lambda: b"shutting down" in server.stderr())
+            assert server.process.poll() is None
+            server.signal()
+            assert server.wait() == 128 + signal.SIGTERM
+
+
+def test_reload(tmp_path):
+    path = tmp_path / "w.toml"
+    path.write_text("[http]\nkeepalive_timeout_sec = 60\n")
+    with wire.weaseldb(arguments=("--config", path)) as server:
+        with server.connect() as connection:
+            assert connection.get("/").status == 200
+        assert b"target=/" not in server.stderr()
+        path.write_text("[http]\nkeepalive_timeout_sec = 1\nmax_connections = 7\n[logging]\naccess_log = true\n")
+        server.signal(signal.SIGHUP)
+        wire.wait_for(lambda: b"settings reloaded" in server.stderr(), server.stderr)
+        assert b"setting changed\" key=http.keepalive_timeout_sec" in server.stderr()
+        assert b"setting needs a restart\" key=http.max_connections" in server.stderr()
+        with server.connect() as connection:
+            assert connection.get("/livez").status == 200
+            assert connection.ended() == b"", "the new idle time holds"
+        wire.wait_for(lambda: b"target=/livez" in server.stderr(), server.stderr)
+        path.write_text("[http]\nkeepalive_timeout_sec = 0\n")
+        server.signal(signal.SIGHUP)
+        wire.wait_for(lambda: b"not reloaded" in server.stderr(), server.stderr)
+        assert server.get("/").status == 200
+
+
+def test_log_lines_can_be_json(tmp_path):
+    import json
+
+    with wire.weaseldb("logging.access_log=true") as plain:
+        plain.get("/livez?x=%22", headers="X-Request-Id: q1\r\n")
+        wire.wait_for(lambda: b"request_id=q1" in plain.stderr(), plain.stderr)
+    path = tmp_path / "log"
+    process = subprocess.Popen(
+        [wire.BUILD / "weaseldb", "--set", "http.port=0", "--set", "logging.format=json"],
+        stderr=path.open("wb"),
+    )
+    wire.wait_for(lambda: b"listening" in path.read_bytes())
+    process.send_signal(signal.SIGINT)
+    assert process.wait(wire.PATIENCE) == 0
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert lines[0]["msg"] == "listening" and lines[0]["level"] == "info"
+
+
+# ---- sockets ----
+
+
+def test_ipv6():
+    with wire.weaseldb("http.bind_address=::1") as server:
+        assert server.addresses[0][0] == "::1"
+        assert server.get("/").status == 200
+
+
+def test_a_unix_socket_and_its_stale_file(tmp_path):
+    path = tmp_path / "w.sock"
+    stale = socket.socket(socket.AF_UNIX)
+    stale.bind(str(path))
+    stale.close()  # the file stays, nobody listens
+    with wire.weaseldb(f"http.unix_socket={path}") as server:
+        assert str(path) in server.addresses
+        with wire.Connection(str(path)) as connection:
+            assert connection.get("/").status == 200
+        second = subprocess.run(
+            [wire.BUILD / "weaseldb", "--set", "http.port=0", "--set", f"http.unix_socket={path}"],
+            capture_output=True,
+            timeout=wire.PATIENCE,
+        )
+        assert second.returncode == 1
+        assert b"Address already in use" in second.stderr
+        with wire.Connection(str(path)) as connection:
+            assert connection.get("/").status == 200
+    assert not path.exists()
+
+
+def test_a_file_in_place_of_the_unix_socket_is_left_alone(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("precious")
+    result = subprocess.run(
+        [wire.BUILD / "weaseldb", "--set", "http.port=0", "--set", f"http.unix_socket={path}"],
+        capture_output=True,
+        timeout=wire.PATIENCE,
+    )
+    assert result.returncode == 1
+    assert path.read_text() == "precious"
+
+
+def test_sockets_passed_by_systemd_and_readiness(tmp_path):
+    listening = socket.socket()
+    listening.bind(("127.0.0.1", 0))
+    listening.listen()
+    notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    notify.bind(str(tmp_path / "notify"))
+    notify.settimeout(wire.PATIENCE)
+    os.dup2(listening.fileno(), 3, inheritable=True) if listening.fileno() != 3 else os.set_inheritable(3, True)
+    # LISTEN_PID must be the server's own pid, which only a shell that becomes it can know.
+    process = subprocess.Popen(
+        ["sh", "-c", f'LISTEN_PID=$$ LISTEN_FDS=1 exec "{wire.BUILD}/weaseldb"'],
+        pass_fds=(3,),
+        env={**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify")},
+        stderr=subprocess.PIPE,
+    )
+    try:
+        assert notify.recv(1000).startswith(b"READY=1")
+        with wire.Connection(listening.getsockname()) as connection:
+            assert connection.get("/").status == 200
+        process.send_signal(signal.SIGHUP)
+        assert notify.recv(1000).startswith(b"RELOADING=1\nMONOTONIC_USEC=")
+        assert notify.recv(1000) == b"READY=1"
+        process.send_signal(signal.SIGTERM)
+        assert notify.recv(1000) == b"STOPPING=1"
+        assert process.wait(wire.PATIENCE) == 0, process.stderr.read()
+        # The socket lives on: what connects now waits for the next process.
+        waiting = socket.create_connection(listening.getsockname(), timeout=wire.PATIENCE)
+        waiting.sendall(HELLO)
+        accepted, _ = listening.accept()
+        accepted.close()
+        waiting.close()
+    finally:
+        process.kill()
+        process.stderr.close()
+        listening.close()
+        notify.close()
+
+
+@pytest.mark.parametrize("value", ["x", "99999"])
+def test_nonsense_from_systemd(value):
+    result = subprocess.run(
+        ["sh", "-c", f'LISTEN_PID=$$ LISTEN_FDS={value} exec "{wire.BUILD}/weaseldb"'],
+        capture_output=True,
+        timeout=wire.PATIENCE,
+    )
+    assert result.returncode == 1
+    assert b"LISTEN_FDS makes no sense" in result.stderr
+
+
+# ---- idleness and load ----
+
+
+def test_an_idle_server_uses_no_cpu():
+    with wire.weaseldb() as server:
+        held = [server.connect() for _ in range(100)]
+        for connection in held:
+            assert connection.get("/").status == 200
+        time.sleep(0.2)
+        before = server.cpu_ns()
+        time.sleep(3)
+        used = server.cpu_ns() - before
+        assert used == 0 or wire.SANITIZED and used < 50_000_000, f"{used} ns in three seconds"
+        for connection in held:
+            connection.close()
+
+
+CLIENT = """
+import resource, socket, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+held = []
+for _ in range(int(sys.argv[2])):
+    s = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+    s.sendall(b"GET /hello HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n")
+    held.append(s)
+for s in held:
+    data = b""
+    while not data.endswith(b"}"):
+        got = s.recv(4096)
+        assert got
+        data += got
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_idle_connections_cost_less_than_a_kibibyte():
+    count = int(15000 * min(1, wire.SCALE))
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    with wire.testserver(limits={resource.RLIMIT_NOFILE: hard}) as server:
+
+        def anonymous():
+            text = pathlib.Path(f"/proc/{server.pid}/smaps_rollup").read_text()
+            return int(re.search(r"Anonymous: +(\d+) kB", text).group(1)) * 1024
+
+        server.get("/hello")
+        before = anonymous()
+        client = subprocess.Popen(
+            [sys.executable, "-c", CLIENT, str(server.address[1]), str(count)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        try:
+            assert client.stdout.readline() == b"held\n"
+            metrics = server.metrics()
+            assert metrics["http_connections_open"] == count + 1
+            each = (anonymous() - before) / count
+            assert each < 1024 or wire.SANITIZED, f"{each:.0f} bytes each"
+        finally:
+            client.communicate()
+        wire.wait_for(lambda: server.metric("http_connections_open") == 1)
+
+
+def test_good_clients_are_served_beside_slow_attackers():
+    """512 busy clients while thousands of others dribble their headers; those are cut at their deadline."""
+    attackers = int(5000 * min(1, wire.SCALE))
+    good = max(64, int(512 * min(1, wire.SCALE)))
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    with wire.testserver("--request-timeout", 2, "--body-rate", 0) as server:
+        slow = []
+        for _ in range(attackers):
+            attacker = socket.create_connection(server.address)
+            attacker.sendall(b"GET /hello HTTP/1.1\r\nX-Slow: ")
+            slow.append(attacker)
+        wire.wait_for(lambda: server.metric('http_connections{state="head"}') > attackers // 4)
+        clients = [server.connect() for _ in range(good)]
+        rounds = 0
+        while rounds < 3 or server.metric('http_timeouts_total{kind="request"}') < attackers:
+            for client in clients:
+                client.send(wire.request("/slow") if rounds % 2 else HELLO)
+            for client in clients:
+                assert client.read().status == 200
+            for attacker in slow[rounds % 7 :: 97]:
+                try:
+                    attacker.send(b"x")
+                except OSError:
+                    pass  # cut already
+            rounds += 1
+            assert rounds < 10000
+        for attacker in slow:
+            attacker.settimeout(wire.PATIENCE)
+            try:
+                assert attacker.recv(4096).startswith(b"HTTP/1.1 408 ")
+            except ConnectionResetError:
+                pass  # it went on sending after its answer
+            attacker.close()
+        for client in clients:
+            assert client.get("/hello").status == 200
+            client.close()
+        wire.wait_for(lambda: server.metric("http_connections_open") == 1)
