@@ -1,13 +1,10 @@
-"""Start, stop, reload, sockets of every kind, idleness and load."""
+"""Start, stop, reload, sockets of every kind."""
 
 import os
-import pathlib
 import re
-import resource
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 
@@ -335,106 +332,3 @@ def test_nonsense_from_systemd(value):
     )
     assert result.returncode == 1
     assert b"LISTEN_FDS makes no sense" in result.stderr
-
-
-# ---- idleness and load ----
-
-
-def test_an_idle_server_uses_no_cpu():
-    with wire.weaseldb() as server:
-        held = [server.connect() for _ in range(100)]
-        for connection in held:
-            assert connection.get("/").status == 200
-        time.sleep(0.2)
-        before = server.cpu_ns()
-        time.sleep(3)
-        used = server.cpu_ns() - before
-        assert used == 0 or wire.SANITIZED and used < 50_000_000, f"{used} ns in three seconds"
-        for connection in held:
-            connection.close()
-
-
-CLIENT = """
-import resource, socket, sys
-resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
-held = []
-for _ in range(int(sys.argv[2])):
-    s = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
-    s.sendall(b"GET /hello HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n")
-    held.append(s)
-for s in held:
-    data = b""
-    while not data.endswith(b"}"):
-        got = s.recv(4096)
-        assert got
-        data += got
-print("held", flush=True)
-sys.stdin.read()
-"""
-
-
-def test_idle_connections_cost_less_than_a_kibibyte():
-    count = int(15000 * min(1, wire.SCALE))
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    with wire.testserver(limits={resource.RLIMIT_NOFILE: hard}) as server:
-
-        def anonymous():
-            text = pathlib.Path(f"/proc/{server.pid}/smaps_rollup").read_text()
-            return int(re.search(r"Anonymous: +(\d+) kB", text).group(1)) * 1024
-
-        server.get("/hello")
-        before = anonymous()
-        client = subprocess.Popen(
-            [sys.executable, "-c", CLIENT, str(server.address[1]), str(count)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        try:
-            assert client.stdout.readline() == b"held\n"
-            metrics = server.metrics()
-            assert metrics["http_connections_open"] == count + 1
-            each = (anonymous() - before) / count
-            assert each < 1024 or wire.SANITIZED, f"{each:.0f} bytes each"
-        finally:
-            client.communicate()
-        wire.wait_for(lambda: server.metric("http_connections_open") == 1)
-
-
-def test_good_clients_are_served_beside_slow_attackers():
-    """512 busy clients while thousands of others dribble their headers; those are cut at their deadline."""
-    attackers = int(5000 * min(1, wire.SCALE))
-    good = max(64, int(512 * min(1, wire.SCALE)))
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    with wire.testserver("--request-timeout", 2, "--body-rate", 0) as server:
-        slow = []
-        for _ in range(attackers):
-            attacker = socket.create_connection(server.address)
-            attacker.sendall(b"GET /hello HTTP/1.1\r\nX-Slow: ")
-            slow.append(attacker)
-        wire.wait_for(lambda: server.metric('http_connections{state="head"}') > attackers // 4)
-        clients = [server.connect() for _ in range(good)]
-        rounds = 0
-        while rounds < 3 or server.metric('http_timeouts_total{kind="request"}') < attackers:
-            for client in clients:
-                client.send(wire.request("/slow") if rounds % 2 else HELLO)
-            for client in clients:
-                assert client.read().status == 200
-            for attacker in slow[rounds % 7 :: 97]:
-                try:
-                    attacker.send(b"x")
-                except OSError:
-                    pass  # cut already
-            rounds += 1
-            assert rounds < 10000
-        for attacker in slow:
-            attacker.settimeout(wire.PATIENCE)
-            try:
-                assert attacker.recv(4096).startswith(b"HTTP/1.1 408 ")
-            except ConnectionResetError:
-                pass  # it went on sending after its answer
-            attacker.close()
-        for client in clients:
-            assert client.get("/hello").status == 200
-            client.close()
-        wire.wait_for(lambda: server.metric("http_connections_open") == 1)

@@ -1,0 +1,118 @@
+"""Crowds: many idle connections, many busy ones beside slow ones, and no work when there is nothing to do."""
+
+import json
+import pathlib
+import subprocess
+import sys
+import time
+
+import wire
+
+CROWD = pathlib.Path(__file__).with_name("crowd.py")
+
+
+class Crowd:
+    """A crowd.py; its two lines are told() and end()."""
+
+    def __init__(self, kind, server, count, *targets):
+        host, port = server.address
+        words = [sys.executable, str(CROWD), kind, host, str(port), str(count), *targets]
+        self.process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def told(self):
+        line = self.process.stdout.readline()
+        assert line, "the crowd ended without a word"
+        report = json.loads(line)
+        assert report["errors"] == [], report
+        return report
+
+    def end(self, close_input=True):
+        if close_input:
+            self.process.stdin.close()
+        report = self.told()
+        assert self.process.wait(wire.PATIENCE) == 0
+        return report
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        self.process.stdin.close()
+        self.process.stdout.close()
+
+
+def settled(server):
+    before = server.cpu_ns()
+    time.sleep(0.2)
+    return server.cpu_ns() == before
+
+
+def test_with_nothing_to_do_no_cpu_is_used():
+    # ThreadSanitizer has a thread of its own, which works now and then.
+    allowed_ns = 300_000_000 if wire.SANITIZED else 0
+    with wire.testserver("--network-threads", 2) as alone, wire.testserver() as visited, wire.weaseldb() as database:
+        servers = {"without connections": alone, "with 100 idle connections": visited, "weaseldb": database}
+        with Crowd("idle", visited, 100) as crowd:
+            assert crowd.told()["open"] == 100
+            before = {}
+            for name, server in servers.items():
+                if not wire.SANITIZED:
+                    wire.wait_for(lambda: settled(server))
+                before[name] = server.cpu_ns()
+            time.sleep(3)  # the time over which nothing may happen
+            used = {name: server.cpu_ns() - before[name] for name, server in servers.items()}
+            assert all(ns <= allowed_ns for ns in used.values()), used
+            crowd.end()
+
+
+def anonymous_bytes(server):
+    for line in pathlib.Path(f"/proc/{server.pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Anonymous:"):
+            return int(line.split()[1]) * 1024
+    raise AssertionError("the kernel does not tell")
+
+
+def test_15000_idle_connections_cost_less_than_a_kibibyte_each():
+    count = int(15000 * min(1, wire.SCALE))
+    with wire.testserver("--keepalive-timeout", 300) as server:
+        # What the first requests need is not what a connection needs.
+        with Crowd("idle", server, 200) as crowd:
+            crowd.told()
+            crowd.end()
+        wire.wait_for(lambda: server.metric("http_connections_open") == 1)
+        before = anonymous_bytes(server)
+        with Crowd("idle", server, count) as crowd:
+            assert crowd.told()["open"] == count
+            each = (anonymous_bytes(server) - before) / count
+            assert server.metric("http_connections_open") == count + 1, "they, and the one that asks"
+            if not wire.SANITIZED:
+                assert 0 < each < 1024, f"{each:.0f} bytes each"
+            assert server.get("/hello").status == 200
+            assert crowd.end()["open"] == count, "none was closed meanwhile"
+        wire.wait_for(lambda: server.metric("http_connections_open") == 1)
+
+
+def test_512_busy_clients_beside_5000_slow_ones():
+    deadline_sec = 3
+    busy, slow = int(512 * min(1, wire.SCALE)), int(5000 * min(1, wire.SCALE))
+    with wire.testserver("--request-timeout", deadline_sec, "--network-threads", 2) as server:
+        with Crowd("work", server, busy, "/hello", "/hello", "/slow") as workers:
+            workers.told()
+            with Crowd("drip", server, slow) as attackers:
+                assert attackers.told()["open"] == slow
+                answered = server.metric('http_responses_total{status="200"}')
+                report = attackers.end(close_input=False)
+                served = server.metric('http_responses_total{status="200"}') - answered
+                assert report["cut"] == slow
+                assert report["soonest"] >= deadline_sec - 0.1, report
+                # Bytes that trickle in renew nothing. The margin is for a busy machine.
+                assert report["latest"] <= deadline_sec + 3 / min(1, wire.SCALE), report
+            report = workers.end()
+            assert served >= busy * 10, f"{served} answers while the slow ones were there"
+            assert report["longest"] < deadline_sec, report
+        assert server.metric('http_timeouts_total{kind="request"}') == slow
+        wire.wait_for(lambda: server.metric("http_connections_open") == 1)
+        wire.wait_for(lambda: server.metric("http_memory_chunks") <= 8)
