@@ -395,9 +395,9 @@ void server_wake_streams(struct server *server)
 
 const char *server_stuck_stage(struct server *server, unsigned stuck_ms)
 {
-    uint64_t now_ms = clock_monotonic_ns() / 1000000;
     const char *stuck = NULL;
     for (unsigned i = 0; i < server->core.pipeline_count && stuck == NULL; i++) {
+        uint64_t now_ms = clock_monotonic_ns() / 1000000;
         stuck = pipeline_stuck_stage(server->core.pipelines[i], now_ms, stuck_ms);
     }
     return stuck;
