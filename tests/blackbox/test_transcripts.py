@@ -13,7 +13,7 @@ import wire
 SIOCOUTQ = 0x5411
 NEIGHBOUR = b"GET /hello HTTP/1.1\r\nHost: neighbour\r\n\r\n"
 HELLO = b'{"hello":"world"}'
-SPLITS_MAX = max(8, int(400 * wire.SCALE))
+SPLITS_MAX = max(8, int(4000 * wire.SCALE))
 
 
 class Transcript:

@@ -108,6 +108,8 @@ class Connection:
         response = self.read_head()
         if response.status < 200:
             return response
+        names = [name.lower() for name, _ in response.headers]
+        assert len(names) == len(set(names)), response.headers
         assert DATE.match(response.header("Date") or ""), response.headers
         length = response.header("Content-Length")
         chunked = response.header("Transfer-Encoding") == "chunked"
@@ -128,14 +130,17 @@ class Connection:
                 response.body, self.buffer = self.buffer, b""
         return response
 
-    def ended(self):
-        """Waits for the end; what still came before it."""
+    def ended(self, reset_allowed=False):
+        """Waits for the end, which must be clean; what still came before it."""
         try:
             while True:
                 self._more()
-        except (Closed, ConnectionResetError):
-            rest, self.buffer = self.buffer, b""
-            return rest
+        except Closed:
+            pass
+        except ConnectionResetError:
+            assert reset_allowed, "reset instead of closed"
+        rest, self.buffer = self.buffer, b""
+        return rest
 
     def get(self, target, method="GET", headers="", body=b""):
         self.send(request(target, method, headers, body))
