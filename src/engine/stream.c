@@ -69,13 +69,13 @@ bool stream_begin(struct poller *poller, struct conn *conn)
     CHECK(exchange->stream != NULL);
     active->stream_chunked = exchange->request.version_minor == 1;
     exchange->response.framing = active->stream_chunked ? HTTP_FRAMING_CHUNKED : HTTP_FRAMING_CLOSE;
+    if (!active->stream_chunked) {
+        conn->closing = true; /* also for HEAD: its head says so */
+    }
     list_add(poller, active);
     if (exchange->request.method == HTTP_HEAD) {
         source_close(poller, active);
         return serve_answer(poller, conn);
-    }
-    if (!active->stream_chunked) {
-        conn->closing = true;
     }
     conn->state = CONN_STREAM;
     return serve_stream_head(poller, conn) && stream_pump(poller, conn);
