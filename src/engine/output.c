@@ -12,9 +12,10 @@
 #include "engine/output.h"
 
 #include "base/clock.h"
+#include "engine/socket.h"
 
 #include <errno.h>
-#include <sys/socket.h>
+
 #include <sys/uio.h>
 
 /* A body up to this size is copied behind its head: cheaper than a second piece of a sendmsg(). */
@@ -25,7 +26,7 @@ static bool send_some(struct conn *conn, struct bytes head, struct bytes body, s
 {
     ssize_t sent;
     if (body.size == 0) {
-        sent = send(conn->fd, head.data, head.size, MSG_NOSIGNAL);
+        sent = socket_send(conn->fd, head.data, head.size);
     } else {
         struct iovec pieces[2] = {{(void *)(uintptr_t)head.data, head.size},
                                   {(void *)(uintptr_t)body.data, body.size}};

@@ -9,8 +9,9 @@
  */
 #include "engine/receive.h"
 
+#include "engine/socket.h"
+
 #include <errno.h>
-#include <sys/socket.h>
 
 enum {
     INPUT_BYTES = CHUNK_BYTES_MIN - (int)sizeof(struct chunk),
@@ -22,7 +23,7 @@ static enum receive_result receive_into(struct poller *poller, struct conn *conn
                                         size_t room, size_t *out_size)
 {
     CHECK(room > 0);
-    ssize_t got = recv(conn->fd, out, room, 0);
+    ssize_t got = socket_receive(conn->fd, out, room);
     if (got > 0) {
         conn->readable = (size_t)got == room || conn->half_closed;
         *out_size = (size_t)got;
