@@ -116,3 +116,15 @@ def test_512_busy_clients_beside_5000_slow_ones():
         assert server.metric('http_timeouts_total{kind="request"}') == slow
         wire.wait_for(lambda: server.metric("http_connections_open") == 1)
         wire.wait_for(lambda: server.metric("http_memory_chunks") <= 8)
+
+
+def test_a_stop_under_load_loses_no_answer():
+    """Busy clients on fast and slow paths: each gets an answer that says close, then a clean end."""
+    count = int(256 * min(1, wire.SCALE))
+    with wire.testserver("--network-threads", 2) as server:
+        with Crowd("work", server, count, "/hello", "/slow", "/hello", "/parallel?n=4") as workers:
+            workers.told()
+            server.signal()
+            report = workers.end(close_input=False)
+            assert report["answers"] >= count
+        assert server.wait() == 0
