@@ -5,29 +5,29 @@ DESTDIR ?=
 .DEFAULT_GOAL := build
 .PHONY: build run test lint sanitize fuzz bench install deps format clean help
 
-build: ## build/weaseldb, optimized
+build: ## build/weaseldb and everything beside it, optimized
 	scripts/build build
 
 run: ## install what is missing, build, and serve on 127.0.0.1:8080 (ARGS="--set http.port=9000")
-	scripts/deps run && scripts/build build && exec build/weaseldb $(ARGS)
+	scripts/deps run && scripts/build build weaseldb && exec build/weaseldb $(ARGS)
 
 test: ## build without warnings and pass all tests
 	scripts/deps test && scripts/test
 
 lint: ## formatting, static analysis, the order of folders, dead links
-	scripts/lint
+	scripts/deps test && scripts/lint
 
 sanitize: ## all tests again under ASan and UBSan, and under TSan
 	scripts/deps test && scripts/sanitize
 
 fuzz: ## run each fuzzer for FUZZ_SECONDS (60)
-	scripts/fuzz run $(or $(FUZZ_SECONDS),60)
+	scripts/deps test && scripts/fuzz run $(or $(FUZZ_SECONDS),60)
 
 bench: ## measure side by side with the floor, nginx, h2o and haproxy
 	scripts/deps bench && scripts/build build && bench/run
 
 install: ## server, engine library and headers, under PREFIX (/usr/local)
-	scripts/build build && scripts/install "$(DESTDIR)" "$(PREFIX)"
+	scripts/build build weaseldb && scripts/install "$(DESTDIR)" "$(PREFIX)"
 
 deps: ## install everything that building, testing and measuring need
 	scripts/deps run test bench
