@@ -3,28 +3,36 @@
  * floor: what answering costs when nothing is parsed: the least that any server on the same system
  * calls can need.
  *
- *   floor MODE --port PORT --response FILE [--request-bytes N]
+ *   floor MODE --response FILE [OPTION...]
  *
- * FILE holds the bytes of one response, as the server that is compared has given them.
+ * FILE holds the bytes of one response, as the server that is compared has given them. Modes:
  *
  *   level          one epoll loop, level-triggered: read, write
  *   oneshot        the same, armed again with EPOLLONESHOT after each request
- *   handoff        an epoll thread reads and writes; a worker thread gets each connection through a
- * queue and gives it back by arming it for writing (EPOLLONESHOT) handoff-inbox  the same,
- * edge-triggered; the worker gives whole batches back through a list and one write to an eventfd
- *   accept         an accept thread hands each connection to the epoll loop, which answers and
- * closes upload         reads a head, then as many bytes as its Content-Length says, into one
- * buffer
+ *   handoff        the loop reads; a worker thread gets each connection through a queue and gives
+ *                  it back by arming it for writing with EPOLLONESHOT; the loop writes
+ *   handoff-inbox  the same, edge-triggered: the worker gives a whole batch back through a list
+ *                  and one write to an eventfd
+ *   accept         like level, but a thread of its own accepts and adds connections to the epoll
+ *   upload         reads a head, then as many bytes as its Content-Length says
  *
- * With --request-bytes a read of several pipelined requests of that size is answered with as many
- * responses in one write.
+ * Options:
+ *
+ *   --port N         0, the default: a free one, which is printed
+ *   --request-bytes N
+ *                    a read of several pipelined requests of that size is answered with as
+ *                    many responses in one write
+ *   --read-bytes N   how much one read may take
+ *   --defer          accept connections when their first bytes are there
+ *   --close          close each connection after its answer
  */
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
+#include <getopt.h>
 #include <linux/futex.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -48,7 +56,10 @@ static int doorbell_fd;
 static char *responses; /* BURST_MAX times the response */
 static size_t response_bytes;
 static size_t request_bytes;
-static char buffer[BUFFER_BYTES];
+static size_t read_bytes = 65536;
+static bool defer_accept;
+static bool close_after;
+static char buffer[BUFFER_BYTES + 1]; /* a NUL ends what upload() searches */
 static size_t body_left[FDS];
 
 static void die(const char *what)
@@ -86,6 +97,9 @@ static void queue_wake(void)
     }
 }
 
+/* No wake-up is lost: this thread says that it sleeps and then looks at the queue once more; the
+ * other one puts something there and then looks whether this one sleeps. All is sequentially
+ * consistent, so one of the two sees the other's word; and the kernel looks at that word again. */
 static void queue_wait(void)
 {
     while (atomic_load(&queue_head) == atomic_load(&queue_tail)) {
@@ -147,13 +161,28 @@ static void *accept_run(void *unused)
 
 /* ---- the epoll thread ---- */
 
-static void answer(int fd, size_t received)
+/* The bare system calls: the C library's are cancellation points, which cost a program with threads
+ * two locked instructions each. */
+static ssize_t take(int fd)
+{
+    return syscall(SYS_read, fd, buffer, read_bytes);
+}
+
+static ssize_t give(int fd, size_t bytes)
+{
+    return syscall(SYS_write, fd, responses, bytes);
+}
+
+/* False: the connection is closed. */
+static bool answer(int fd, size_t received)
 {
     size_t count = request_bytes == 0 ? 1 : received / request_bytes;
     count = count > BURST_MAX ? BURST_MAX : count;
-    if (write(fd, responses, count * response_bytes) < 0) {
+    if (give(fd, count * response_bytes) < 0 || close_after) {
         (void)close(fd);
+        return false;
     }
+    return true;
 }
 
 static void accept_all(void)
@@ -178,7 +207,7 @@ static void accept_all(void)
 /* Trusts what it is sent: it is the floor, not a server. */
 static void upload(int fd)
 {
-    ssize_t got = read(fd, buffer, sizeof buffer - 1);
+    ssize_t got = take(fd);
     if (got <= 0) {
         if (got == 0 || errno != EAGAIN) {
             (void)close(fd);
@@ -199,7 +228,7 @@ static void upload(int fd)
     }
     body_left[fd] -= body < body_left[fd] ? body : body_left[fd];
     if (body_left[fd] == 0) {
-        answer(fd, 0);
+        (void)answer(fd, 0);
     }
 }
 
@@ -209,7 +238,7 @@ static void readable(int fd)
         upload(fd);
         return;
     }
-    ssize_t got = read(fd, buffer, 65536);
+    ssize_t got = take(fd);
     if (got <= 0) {
         if (got == 0 || errno != EAGAIN) {
             (void)close(fd);
@@ -221,17 +250,15 @@ static void readable(int fd)
     case HANDOFF_INBOX:
         queue_put(fd);
         return;
-    case ACCEPT:
-        answer(fd, (size_t)got);
-        (void)close(fd);
-        return;
     case ONESHOT:
-        answer(fd, (size_t)got);
-        arm(EPOLL_CTL_MOD, fd, EPOLLIN | EPOLLONESHOT);
+        if (answer(fd, (size_t)got)) {
+            arm(EPOLL_CTL_MOD, fd, EPOLLIN | EPOLLONESHOT);
+        }
         return;
     case LEVEL:
+    case ACCEPT:
     case UPLOAD:
-        answer(fd, (size_t)got);
+        (void)answer(fd, (size_t)got);
         return;
     }
 }
@@ -249,11 +276,12 @@ static void loop(void)
                 int next;
                 for (int at = atomic_exchange(&inbox, -1); at >= 0; at = next) {
                     next = inbox_next[at];
-                    answer(at, 0);
+                    (void)answer(at, 0);
                 }
             } else if ((events[i].events & EPOLLOUT) != 0) {
-                answer(fd, 0);
-                arm(EPOLL_CTL_MOD, fd, EPOLLIN | EPOLLONESHOT);
+                if (answer(fd, 0)) {
+                    arm(EPOLL_CTL_MOD, fd, EPOLLIN | EPOLLONESHOT);
+                }
             } else {
                 readable(fd);
             }
@@ -273,6 +301,9 @@ static void listen_on(uint16_t port)
     listen_fd = socket(AF_INET, SOCK_STREAM | (mode == ACCEPT ? 0 : SOCK_NONBLOCK), 0);
     (void)setsockopt(listen_fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     (void)setsockopt(listen_fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    if (defer_accept) {
+        (void)setsockopt(listen_fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &on, sizeof on);
+    }
     if (bind(listen_fd, (struct sockaddr *)&address, size) != 0 || listen(listen_fd, 4096) != 0) {
         die("listen");
     }
@@ -299,32 +330,69 @@ static void read_response(const char *path)
     }
 }
 
-int main(int argc, char **argv)
+static bool parse_mode(const char *name)
 {
     static const char *const modes[] = {"level",         "oneshot", "handoff",
                                         "handoff-inbox", "accept",  "upload"};
-    uint16_t port = 0;
-    bool known = false;
-    for (size_t i = 0; argc > 1 && i < sizeof modes / sizeof modes[0]; i++) {
-        if (strcmp(argv[1], modes[i]) == 0) {
+    for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++) {
+        if (strcmp(name, modes[i]) == 0) {
             mode = (enum mode)i;
-            known = true;
+            return true;
         }
     }
-    for (int i = 2; i + 1 < argc; i += 2) {
-        if (strcmp(argv[i], "--port") == 0) {
-            port = (uint16_t)strtoul(argv[i + 1], NULL, 10);
-        } else if (strcmp(argv[i], "--response") == 0) {
-            read_response(argv[i + 1]);
-        } else if (strcmp(argv[i], "--request-bytes") == 0) {
-            request_bytes = strtoul(argv[i + 1], NULL, 10);
+    return false;
+}
+
+static bool parse_options(int argc, char **argv, uint16_t *out_port)
+{
+    static const struct option options[] = {{"port", required_argument, NULL, 'p'},
+                                            {"response", required_argument, NULL, 'r'},
+                                            {"request-bytes", required_argument, NULL, 'q'},
+                                            {"read-bytes", required_argument, NULL, 'b'},
+                                            {"defer", no_argument, NULL, 'd'},
+                                            {"close", no_argument, NULL, 'c'},
+                                            {NULL, 0, NULL, 0}};
+    int option;
+    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        switch (option) {
+        case 'p':
+            *out_port = (uint16_t)strtoul(optarg, NULL, 10);
+            break;
+        case 'r':
+            read_response(optarg);
+            break;
+        case 'q':
+            request_bytes = strtoul(optarg, NULL, 10);
+            break;
+        case 'b':
+            read_bytes = strtoul(optarg, NULL, 10);
+            break;
+        case 'd':
+            defer_accept = true;
+            break;
+        case 'c':
+            close_after = true;
+            break;
+        default:
+            return false;
         }
     }
-    if (!known || responses == NULL) {
-        (void)fputs("usage: floor MODE --port PORT --response FILE [--request-bytes N]\n", stderr);
+    return optind + 1 == argc && parse_mode(argv[optind]) && responses != NULL && read_bytes > 0 &&
+           read_bytes <= BUFFER_BYTES;
+}
+
+int main(int argc, char **argv)
+{
+    uint16_t port = 0;
+    if (!parse_options(argc, argv, &port)) {
+        (void)fputs(
+            "usage: floor level|oneshot|handoff|handoff-inbox|accept|upload --response FILE "
+            "[--port N]\n             [--request-bytes N] [--read-bytes N] [--defer] [--close]\n",
+            stderr);
         return 2;
     }
     pthread_t thread;
+    (void)signal(SIGPIPE, SIG_IGN);
     epoll_fd = epoll_create1(0);
     listen_on(port);
     if (mode == ACCEPT) {
