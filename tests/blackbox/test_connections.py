@@ -241,6 +241,21 @@ def test_without_descriptors_it_waits_and_resumes():
         wire.wait_for(lambda: server.metric("http_accept_pauses_total") > 0)
 
 
+def test_a_stop_without_descriptors_is_quick():
+    """Connections that wait for a descriptor must not hold a stop up."""
+    with wire.testserver("--drain-timeout", 30, limits={resource.RLIMIT_NOFILE: 64}) as server:
+        held = [server.connect() for _ in range(200)]
+        for connection in held:
+            connection.send(HELLO)
+        wire.wait_for(lambda: b"accepting is paused" in server.stderr(), server.stderr)
+        start = time.monotonic()
+        server.signal()
+        assert server.wait() == 0
+        assert time.monotonic() - start < 10, "it paused for each of them"
+        for connection in held:
+            connection.close()
+
+
 # ---- clients that do odd things ----
 
 

@@ -1,9 +1,12 @@
 """Crowds: many idle connections, many busy ones beside slow ones, and no work when there is nothing to do."""
 
+import collections
 import json
 import pathlib
+import socket
 import subprocess
 import sys
+import threading
 import time
 
 import wire
@@ -128,3 +131,37 @@ def test_a_stop_under_load_loses_no_answer():
             report = workers.end(close_input=False)
             assert report["answers"] >= count
         assert server.wait() == 0
+
+
+def test_a_stop_while_clients_keep_connecting_answers_wholly_or_not_at_all():
+    """One connection a request. What the kernel had not handed to the server yet is refused or reset; what the server
+    has taken is answered."""
+    outcomes = collections.Counter()
+
+    def client(address):
+        while True:
+            data = b""
+            try:
+                with socket.create_connection(address, timeout=wire.PATIENCE) as connection:
+                    connection.sendall(wire.request("/hello", headers="Connection: close\r\n"))
+                    while piece := connection.recv(65536):
+                        data += piece
+                whole = data.startswith(b"HTTP/1.1 200 OK\r\n") and data.endswith(b'{"hello":"world"}')
+                outcomes["whole" if whole else f"closed after {data!r}"] += 1
+            except ConnectionRefusedError:
+                outcomes["refused"] += 1
+                return
+            except ConnectionResetError:
+                outcomes["reset before an answer" if data == b"" else f"reset after {data!r}"] += 1
+
+    with wire.testserver("--network-threads", 2, "--accept-threads", 2) as server:
+        clients = [threading.Thread(target=client, args=(server.address,)) for _ in range(16)]
+        for thread in clients:
+            thread.start()
+        wire.wait_for(lambda: outcomes["whole"] > 300 * min(1, wire.SCALE))
+        server.signal()
+        for thread in clients:
+            thread.join()
+        assert server.wait() == 0
+    assert set(outcomes) <= {"whole", "refused", "reset before an answer"}, outcomes
+    assert outcomes["refused"] == 16
