@@ -300,6 +300,22 @@ static bool backlog_waits(const struct listener *listener)
     return poll(&waiting, 1, 0) == 1;
 }
 
+/* Who has connected already is still served; bounded, so that a flood cannot hold the stop up, and
+ * without a pause for want of descriptors. An inherited socket lives on: its backlog is the next
+ * process's. */
+static void take_backlog(struct listener_thread *thread)
+{
+    const struct listener *listener = thread->listener;
+    for (unsigned i = 0; i < BACKLOG && !listener->inherited && backlog_waits(listener); i++) {
+        int fd = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd >= 0) {
+            hand_over(thread, fd);
+        } else if (!is_connections_error(errno)) {
+            return;
+        }
+    }
+}
+
 static void accept_run(void *argument)
 {
     struct listener_thread *thread = argument;
@@ -309,11 +325,6 @@ static void accept_run(void *argument)
     (void)sigaddset(&interrupt, LISTENER_SIGNAL);
     CHECK(pthread_sigmask(SIG_UNBLOCK, &interrupt, NULL) == 0);
     while (!is_stopping(listener)) {
-        accept_one(thread);
-    }
-    /* Who has connected already is still served; bounded, so that a flood cannot hold the stop up.
-     * An inherited socket lives on: its backlog is the next process's. */
-    for (unsigned i = 0; i < BACKLOG && !listener->inherited && backlog_waits(listener); i++) {
         accept_one(thread);
     }
     /* release: pairs with the load in interrupt_threads() */
@@ -376,7 +387,11 @@ void listener_close(struct listener *listener)
         return;
     }
     listener_stop(listener);
+    bool accepted_before = listener->thread_count > 0;
     interrupt_threads(listener);
+    if (accepted_before) {
+        take_backlog(&listener->threads[0]); /* its thread has ended: its cells are ours */
+    }
     (void)close(listener->fd);
     listener->fd = -1;
     if (listener->unix_path[0] != '\0') {
