@@ -13,7 +13,7 @@ enum { EXIT_OK = 0, EXIT_RUNTIME = 1, EXIT_USAGE = 2 };
 
 struct options {
     const char *config_path; /* NULL: none */
-    const char **sets; /* KEY=VALUE, in the order given; owned by options_deinit() */
+    const char **sets;       /* KEY=VALUE, in the order given; owned by options_deinit() */
     size_t set_count;
     int exit_code; /* when options_parse() returned false */
 };
