@@ -1,40 +1,78 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * load: a closed-loop load generator that costs little, so that one core of it keeps one core of a
- * server busy. It knows the size of the response from the first one and then only counts bytes.
+ * server busy.
  *
- *   load --port PORT --connections N --seconds S [--path P] [--pipeline N] [--post BYTES]
+ *   load --port N [--connections N] [--seconds S] [--path P] [--pipeline N] [--post BYTES]
+ * [--close]
  *
- * Prints "requests N seconds S" and, when something went wrong, a message and status 1.
+ *   --pipeline N   send N requests at once, then wait for N answers
+ *   --post BYTES   POST with a body of that size instead of GET
+ *   --close        a connection for each request: Connection: close, wait for the end
+ *
+ * One request is sent first, alone, and the size of its answer is taken from its Content-Length.
+ * All other answers must be of the same size, so that bytes are only counted; but the status line
+ * of each is looked at. A connection that got anything else is counted and opened anew. Latency
+ * is that of a burst, in steps of an epoll_wait().
+ *
+ * Prints what it has seen; the status is 1 when an answer was missing, wrong or not 2xx.
  */
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
+#include <getopt.h>
 #include <netinet/tcp.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { EVENTS = 256, CONNECTIONS_MAX = 16384, REQUEST_BYTES_MAX = 65536 };
+enum {
+    EVENTS = 256,
+    CONNECTIONS_MAX = 16384,
+    PIPELINE_MAX = 256,
+    REQUEST_BYTES_MAX = 65536,
+    LATENCY_STEPS = 32, /* for each power of two: 3 % */
+    LATENCY_BUCKETS = 64 * LATENCY_STEPS,
+};
+
+#define SECOND_NS UINT64_C(1000000000)
+static const char STATUS_LINE[] = "HTTP/1.1 2";
 
 struct client {
     int fd;
-    size_t to_receive; /* of the answers to the last burst */
-    size_t to_send;    /* of a body that the socket has not taken */
+    size_t received; /* of the answers to this burst */
+    size_t to_send;  /* of a body that the socket has not taken */
+    uint64_t started_ns;
 };
 
+static struct {
+    uint16_t port;
+    unsigned connections;
+    unsigned pipeline;
+    double seconds;
+    const char *path;
+    size_t body_bytes;
+    bool close;
+} options = {.connections = 64, .pipeline = 1, .seconds = 1, .path = "/"};
+
 static struct client clients[CONNECTIONS_MAX];
-static char request[REQUEST_BYTES_MAX];
+static int epoll_fd;
+static char request[REQUEST_BYTES_MAX]; /* `pipeline` times one */
 static size_t request_bytes;
 static char *body;
-static size_t body_bytes;
-static size_t answer_bytes; /* to one burst */
+static size_t answer_bytes; /* one answer */
 static char buffer[1 << 20];
+
+static uint64_t requests;
+static uint64_t errors;
+static uint64_t not_2xx;
+static uint64_t latency[LATENCY_BUCKETS];
 
 static void fail(const char *what)
 {
@@ -42,164 +80,296 @@ static void fail(const char *what)
     exit(1);
 }
 
-static double now(void)
+static uint64_t now_ns(void)
 {
     struct timespec time;
     (void)clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
+    return (uint64_t)time.tv_sec * SECOND_NS + (uint64_t)time.tv_nsec;
 }
 
-static void send_body(struct client *client)
+/* ---- latency: LATENCY_STEPS buckets for each power of two ---- */
+
+static size_t latency_bucket(uint64_t ns)
 {
-    while (client->to_send > 0) {
-        ssize_t sent =
-            send(client->fd, body + body_bytes - client->to_send, client->to_send, MSG_NOSIGNAL);
-        if (sent < 0) {
-            if (errno == EAGAIN) {
-                return;
-            }
-            fail("send");
-        }
-        client->to_send -= (size_t)sent;
+    if (ns < LATENCY_STEPS) {
+        return (size_t)ns;
     }
+    unsigned shift = 63 - (unsigned)__builtin_clzll(ns / LATENCY_STEPS);
+    return LATENCY_STEPS * (size_t)shift + (size_t)(ns >> shift);
 }
 
-static void start_burst(struct client *client)
+static double latency_us(double share)
 {
-    if (send(client->fd, request, request_bytes, MSG_NOSIGNAL | (body_bytes > 0 ? MSG_MORE : 0)) !=
-        (ssize_t)request_bytes) {
-        fail("send");
+    uint64_t total = 0;
+    for (size_t i = 0; i < LATENCY_BUCKETS; i++) {
+        total += latency[i];
     }
-    client->to_receive = answer_bytes;
-    client->to_send = body_bytes;
-    send_body(client);
-}
-
-/* Sends one burst and reads all that comes, to learn how much that is. */
-static void learn(struct client *client)
-{
-    size_t got = 0;
-    answer_bytes = 0;
-    start_burst(client);
-    for (int quiet = 0; quiet < 20;) {
-        ssize_t size = recv(client->fd, buffer + got, sizeof buffer - got, 0);
-        if (size == 0) {
-            fail("the server closed");
-        }
-        if (size > 0) {
-            got += (size_t)size;
-            quiet = 0;
-        } else {
-            struct timespec pause = {.tv_nsec = 10000000};
-            send_body(client);
-            (void)nanosleep(&pause, NULL);
-            quiet += got > 0 ? 1 : 0;
+    uint64_t rank = (uint64_t)((double)total * share);
+    uint64_t seen = 0;
+    for (size_t i = 0; i < LATENCY_BUCKETS; i++) {
+        seen += latency[i];
+        if (seen > rank) {
+            size_t shift = i < 2 * LATENCY_STEPS ? 0 : i / LATENCY_STEPS - 1;
+            return (double)((uint64_t)(i - LATENCY_STEPS * shift) << shift) / 1000;
         }
     }
-    if (strncmp(buffer, "HTTP/1.1 200 ", 13) != 0) {
-        (void)fprintf(stderr, "load: answered %.20s\n", buffer);
-        exit(1);
-    }
-    answer_bytes = got;
+    return 0;
 }
 
-static int open_connection(uint16_t port)
+/* ---- connections ---- */
+
+static int open_connection(void)
 {
     int on = 1;
-    struct sockaddr_in address = {
-        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_port = htons(options.port),
+                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) != 0) {
         fail("connect");
     }
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    if (fcntl(fd, F_SETFL, O_NONBLOCK) != 0) {
-        fail("fcntl");
-    }
     return fd;
 }
 
-static uint64_t run(int epoll_fd, unsigned connections, unsigned pipeline, double seconds)
+static void send_body(struct client *client)
 {
-    struct epoll_event events[EVENTS];
-    uint64_t requests = 0;
-    for (unsigned i = 0; i < connections; i++) {
-        start_burst(&clients[i]);
+    while (client->to_send > 0) {
+        const char *rest = body + options.body_bytes - client->to_send;
+        ssize_t sent = send(client->fd, rest, client->to_send, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (sent < 0) {
+            return; /* full: EPOLLOUT will come; broken: receiving says so */
+        }
+        client->to_send -= (size_t)sent;
     }
-    double end = now() + seconds;
-    while (now() < end) {
-        int count = epoll_wait(epoll_fd, events, EVENTS, 100);
-        for (int i = 0; i < count; i++) {
-            struct client *client = &clients[events[i].data.u32];
-            send_body(client);
-            ssize_t got = recv(client->fd, buffer, sizeof buffer, 0);
-            if (got == 0) {
-                fail("the server closed");
-            }
-            if (got < 0) {
-                continue;
-            }
-            if ((size_t)got > client->to_receive) {
-                fail("more came than was asked for");
-            }
-            client->to_receive -= (size_t)got;
-            if (client->to_receive == 0) {
-                requests += pipeline;
-                start_burst(client);
-            }
+}
+
+static void start_burst(struct client *client, uint64_t now)
+{
+    int more = options.body_bytes > 0 ? MSG_MORE : 0;
+    ssize_t sent = send(client->fd, request, request_bytes, MSG_NOSIGNAL | more);
+    client->received = 0;
+    client->to_send = sent == (ssize_t)request_bytes ? options.body_bytes : 0;
+    client->started_ns = now;
+    send_body(client);
+}
+
+static void start_client(struct client *client, uint64_t now)
+{
+    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLET, .data.ptr = client};
+    client->fd = open_connection();
+    if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, client->fd, &event) != 0) {
+        fail("epoll_ctl");
+    }
+    start_burst(client, now);
+}
+
+static void restart_client(struct client *client, uint64_t now)
+{
+    (void)close(client->fd);
+    start_client(client, now);
+}
+
+/* ---- answers ---- */
+
+/* Whether each answer that begins in these bytes begins as it should. One whose beginning is split
+ * is believed. */
+static bool heads_are_good(const struct client *client, size_t got)
+{
+    size_t into = client->received % answer_bytes;
+    size_t at = into == 0 ? 0 : answer_bytes - into;
+    for (; at + sizeof STATUS_LINE - 1 <= got; at += answer_bytes) {
+        if (memcmp(buffer + at, STATUS_LINE, sizeof STATUS_LINE - 1) != 0) {
+            return false;
         }
     }
-    return requests;
+    return true;
+}
+
+static void receive(struct client *client, uint64_t now)
+{
+    size_t expected = answer_bytes * options.pipeline;
+    for (;;) {
+        ssize_t got = recv(client->fd, buffer, sizeof buffer, MSG_DONTWAIT);
+        if (got < 0 && errno == EAGAIN) {
+            return;
+        }
+        if (got <= 0 && !(options.close && got == 0 && client->received == expected)) {
+            errors++;
+            restart_client(client, now);
+            return;
+        }
+        if (got > 0 && !heads_are_good(client, (size_t)got)) {
+            not_2xx++;
+            restart_client(client, now);
+            return;
+        }
+        client->received += (size_t)got;
+        if (client->received > expected) {
+            errors++;
+            restart_client(client, now);
+            return;
+        }
+        if (options.close && got > 0) {
+            continue; /* the end may be there already, and has no edge of its own then */
+        }
+        if (client->received == expected) {
+            requests += options.pipeline;
+            latency[latency_bucket(now - client->started_ns)]++;
+            if (options.close) {
+                restart_client(client, now);
+            } else {
+                start_burst(client, now);
+            }
+        }
+        return;
+    }
+}
+
+/* Sends one request alone and learns the size of its answer. */
+static void learn(size_t one_request_bytes)
+{
+    static const struct timeval patience = {.tv_sec = 10};
+    int fd = open_connection();
+    size_t got = 0;
+    const char *end = NULL;
+    (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+    if (send(fd, request, one_request_bytes, MSG_NOSIGNAL) != (ssize_t)one_request_bytes ||
+        send(fd, body, options.body_bytes, MSG_NOSIGNAL) != (ssize_t)options.body_bytes) {
+        fail("send");
+    }
+    while (end == NULL || got < answer_bytes) {
+        ssize_t size = recv(fd, buffer + got, sizeof buffer - 1 - got, 0);
+        if (size <= 0) {
+            fail("the first answer");
+        }
+        got += (size_t)size;
+        buffer[got] = '\0';
+        end = strstr(buffer, "\r\n\r\n");
+        const char *length = strcasestr(buffer, "\r\nContent-Length:");
+        if (end != NULL && length != NULL) {
+            answer_bytes = (size_t)(end + 4 - buffer) + strtoul(length + 17, NULL, 10);
+        }
+        if (strncmp(buffer, STATUS_LINE, sizeof STATUS_LINE - 1) != 0 ||
+            (end != NULL && length == NULL)) {
+            (void)fprintf(stderr, "load: not a 2xx answer with a Content-Length: %.60s\n", buffer);
+            exit(1);
+        }
+    }
+    (void)close(fd);
+}
+
+static double run(void)
+{
+    struct epoll_event events[EVENTS];
+    uint64_t start = now_ns();
+    uint64_t now = start;
+    uint64_t end = start + (uint64_t)(options.seconds * 1e9);
+    for (unsigned i = 0; i < options.connections; i++) {
+        start_client(&clients[i], now);
+    }
+    while (now < end) {
+        int count = epoll_wait(epoll_fd, events, EVENTS, 10);
+        now = now_ns();
+        for (int i = 0; i < count; i++) {
+            struct client *client = events[i].data.ptr;
+            send_body(client);
+            receive(client, now);
+        }
+    }
+    for (unsigned i = 0; i < options.connections; i++) {
+        errors += now - clients[i].started_ns > SECOND_NS ? 1 : 0; /* still no answer */
+    }
+    return (double)(now - start) / 1e9;
+}
+
+/* ---- start ---- */
+
+static size_t build_requests(void)
+{
+    char length[64] = "";
+    size_t one = 0;
+    if (options.body_bytes > 0) {
+        (void)snprintf(length, sizeof length, "Content-Length: %zu\r\n", options.body_bytes);
+    }
+    for (unsigned i = 0; i < options.pipeline; i++) {
+        int size = snprintf(request + request_bytes, sizeof request - request_bytes,
+                            "%s %s HTTP/1.1\r\nHost: 127.0.0.1:%u\r\n%s%s\r\n",
+                            options.body_bytes > 0 ? "POST" : "GET", options.path, options.port,
+                            options.close ? "Connection: close\r\n" : "", length);
+        if (size < 0 || (size_t)size >= sizeof request - request_bytes) {
+            (void)fprintf(stderr, "load: the requests of a burst are too long\n");
+            exit(2);
+        }
+        one = (size_t)size;
+        request_bytes += one;
+    }
+    body = calloc(1, options.body_bytes + 1);
+    if (body == NULL) {
+        fail("memory");
+    }
+    return one;
+}
+
+static bool parse_options(int argc, char **argv)
+{
+    static const struct option known[] = {
+        {"port", required_argument, NULL, 'p'},     {"connections", required_argument, NULL, 'c'},
+        {"seconds", required_argument, NULL, 's'},  {"path", required_argument, NULL, 'u'},
+        {"pipeline", required_argument, NULL, 'l'}, {"post", required_argument, NULL, 'b'},
+        {"close", no_argument, NULL, 'x'},          {NULL, 0, NULL, 0}};
+    int option;
+    while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
+        switch (option) {
+        case 'p':
+            options.port = (uint16_t)strtoul(optarg, NULL, 10);
+            break;
+        case 'c':
+            options.connections = (unsigned)strtoul(optarg, NULL, 10);
+            break;
+        case 's':
+            options.seconds = strtod(optarg, NULL);
+            break;
+        case 'u':
+            options.path = optarg;
+            break;
+        case 'l':
+            options.pipeline = (unsigned)strtoul(optarg, NULL, 10);
+            break;
+        case 'b':
+            options.body_bytes = strtoul(optarg, NULL, 10);
+            break;
+        case 'x':
+            options.close = true;
+            break;
+        default:
+            return false;
+        }
+    }
+    /* Bodies and closing go with single requests. */
+    return optind == argc && options.port != 0 && options.connections > 0 &&
+           options.connections <= CONNECTIONS_MAX && options.pipeline > 0 &&
+           options.pipeline <= PIPELINE_MAX &&
+           (options.pipeline == 1 || (options.body_bytes == 0 && !options.close));
 }
 
 int main(int argc, char **argv)
 {
-    uint16_t port = 0;
-    unsigned connections = 64;
-    unsigned pipeline = 1;
-    double seconds = 1;
-    const char *path = "/";
-    for (int i = 1; i + 1 < argc; i += 2) {
-        const char *value = argv[i + 1];
-        if (strcmp(argv[i], "--port") == 0) {
-            port = (uint16_t)strtoul(value, NULL, 10);
-        } else if (strcmp(argv[i], "--connections") == 0) {
-            connections = (unsigned)strtoul(value, NULL, 10);
-        } else if (strcmp(argv[i], "--pipeline") == 0) {
-            pipeline = (unsigned)strtoul(value, NULL, 10);
-        } else if (strcmp(argv[i], "--seconds") == 0) {
-            seconds = strtod(value, NULL);
-        } else if (strcmp(argv[i], "--path") == 0) {
-            path = value;
-        } else if (strcmp(argv[i], "--post") == 0) {
-            body_bytes = strtoul(value, NULL, 10);
-        }
-    }
-    if (port == 0 || connections == 0 || connections > CONNECTIONS_MAX || pipeline > 256) {
-        (void)fputs("usage: load --port PORT --connections N --seconds S [--path P] "
-                    "[--pipeline N] [--post BYTES]\n",
+    if (!parse_options(argc, argv)) {
+        (void)fputs("usage: load --port N [--connections N] [--seconds S] [--path P] "
+                    "[--pipeline N | --post BYTES | --close]\n",
                     stderr);
         return 2;
     }
-    for (unsigned i = 0; i < pipeline; i++) {
-        char length[64] = "";
-        if (body_bytes > 0) {
-            (void)snprintf(length, sizeof length, "Content-Length: %zu\r\n", body_bytes);
-        }
-        request_bytes += (size_t)snprintf(request + request_bytes, sizeof request - request_bytes,
-                                          "%s %s HTTP/1.1\r\nHost: 127.0.0.1:%u\r\n%s\r\n",
-                                          body_bytes > 0 ? "POST" : "GET", path, port, length);
-    }
-    body = calloc(1, body_bytes + 1);
-    int epoll_fd = epoll_create1(0);
-    for (unsigned i = 0; i < connections; i++) {
-        struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLET, .data.u32 = i};
-        clients[i].fd = open_connection(port);
-        (void)epoll_ctl(epoll_fd, EPOLL_CTL_ADD, clients[i].fd, &event);
-    }
-    learn(&clients[0]);
-    double start = now();
-    uint64_t requests = run(epoll_fd, connections, pipeline, seconds);
-    (void)printf("requests %llu seconds %.3f\n", (unsigned long long)requests, now() - start);
-    return 0;
+    epoll_fd = epoll_create1(0);
+    learn(build_requests());
+    double seconds = run();
+    (void)printf("requests %llu seconds %.3f\n", (unsigned long long)requests, seconds);
+    (void)printf("errors %llu not-2xx %llu\n", (unsigned long long)errors,
+                 (unsigned long long)not_2xx);
+    (void)printf("per-second %.0f\n", (double)requests / seconds);
+    (void)printf("latency-us p50 %.1f p90 %.1f p99 %.1f p99.9 %.1f max %.1f\n", latency_us(0.5),
+                 latency_us(0.9), latency_us(0.99), latency_us(0.999), latency_us(1 - 1e-12));
+    return requests > 0 && errors == 0 && not_2xx == 0 ? 0 : 1;
 }
