@@ -43,7 +43,8 @@ static void input_move(struct conn *conn, char *to)
 {
     char *from = chunk_data(conn->input) + conn->input_head;
     memmove(to, from, conn->input_end - conn->input_head);
-    if (conn->active != NULL) {
+    /* Between two requests there are no views: the arena has taken the last one's back. */
+    if (conn->active != NULL && conn->active->begun) {
         http_parser_rebase(&conn->active->parser, from, to);
     }
     conn->input_fed -= conn->input_head;

@@ -109,6 +109,33 @@ def test_a_client_that_does_not_read_is_not_read_from(server):
     assert sent > 100
 
 
+def padded(size):
+    """A request of so many bytes."""
+    request = b"GET /hello HTTP/1.1\r\nHost: a\r\nX: %s\r\n\r\n"
+    return request % (b"y" * (size - len(request) + 2))
+
+
+@pytest.mark.parametrize("half_closed", [False, True])
+def test_bursts_that_end_exactly_where_a_buffer_does(server, half_closed):
+    """Then the input is full, and nothing of a request is left in it. Wherever buffers end: each size is tried."""
+    for total in range(3900, 4200):
+        with server.connect() as connection:
+            burst = padded(60) * 32
+            burst += padded(total - len(burst))
+            assert len(burst) == total
+            if half_closed:
+                connection.send(burst)
+                connection.socket.shutdown(socket.SHUT_WR)
+                count = 33
+            else:
+                connection.send(burst + padded(60))
+                count = 34
+            for _ in range(count):
+                assert connection.read().body == b'{"hello":"world"}'
+            if half_closed:
+                assert connection.ended() == b""
+
+
 # ---- deadlines between and within requests ----
 
 
