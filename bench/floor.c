@@ -32,7 +32,6 @@
 #include <linux/futex.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -162,15 +161,16 @@ static void *accept_run(void *unused)
 /* ---- the epoll thread ---- */
 
 /* The bare system calls: the C library's are cancellation points, which cost a program with threads
- * two locked instructions each. */
+ * two locked instructions each. On sockets, recvfrom() and sendto() cost 1 to 2 % of a request less
+ * than read() and write(), which go through the file layer. */
 static ssize_t take(int fd)
 {
-    return syscall(SYS_read, fd, buffer, read_bytes);
+    return syscall(SYS_recvfrom, fd, buffer, read_bytes, 0, NULL, NULL);
 }
 
 static ssize_t give(int fd, size_t bytes)
 {
-    return syscall(SYS_write, fd, responses, bytes);
+    return syscall(SYS_sendto, fd, responses, bytes, MSG_NOSIGNAL, NULL, 0);
 }
 
 /* False: the connection is closed. */
@@ -392,7 +392,6 @@ int main(int argc, char **argv)
         return 2;
     }
     pthread_t thread;
-    (void)signal(SIGPIPE, SIG_IGN);
     epoll_fd = epoll_create1(0);
     listen_on(port);
     if (mode == ACCEPT) {
