@@ -188,7 +188,7 @@ void answer_canned_no_memory(struct poller *poller)
     size_t room = POLLER_OUTPUT_BYTES - poller->output_size;
     poller->output_size += write_canned(poller->output + poller->output_size, room,
                                         &ANSWER_NO_MEMORY, poller->date_line);
-    instruments_count_answer(&poller->core->instruments, poller->cells, ENGINE_NO_ROUTE, 503);
+    poller_note_answer(poller, ENGINE_NO_ROUTE, 503, poller->now_ns);
 }
 
 void answer_write_date_line(char out[HTTP_DATE_LINE_BYTES], int64_t now_sec)
@@ -210,25 +210,21 @@ size_t answer_write_refusal(char *out, size_t room, int64_t now_sec)
     return write_canned(out, room, &refusal, date_line);
 }
 
-static void access_log(const struct poller *poller, const struct exchange *exchange)
+static void access_log(const struct exchange *exchange)
 {
     const struct http_request *request = &exchange->request;
     LOG_ACCESS(LOG_BYTES("method", http_method_name(request->method)),
                LOG_BYTES("target", request->target), LOG_U64("status", exchange->response.status),
                LOG_U64("body_bytes", exchange->response.body.size),
-               LOG_U64("duration_us", (poller->now_ns - exchange->started_ns) / 1000),
+               LOG_U64("duration_us", (clock_monotonic_ns() - exchange->started_ns) / 1000),
                LOG_BYTES("request_id", request->request_id));
 }
 
 void answer_count(struct poller *poller, const struct exchange *exchange)
 {
     uint32_t series = exchange->route == NULL ? ENGINE_NO_ROUTE : exchange->route->index;
-    instruments_count_answer(&poller->core->instruments, poller->cells, series,
-                             exchange->response.status);
-    CHECK(poller->answered_count < POLLER_BURST_MAX);
-    poller->answered[poller->answered_count++] =
-        (struct poller_answered){series, exchange->started_ns};
+    poller_note_answer(poller, series, exchange->response.status, exchange->started_ns);
     if (logger_is_access_enabled()) {
-        access_log(poller, exchange);
+        access_log(exchange);
     }
 }

@@ -58,18 +58,13 @@ enum err instruments_init(struct engine_instruments *instruments, struct engine_
                           struct engine_route *const *routes, unsigned route_count) WARN_UNUSED;
 void instruments_deinit(struct engine_instruments *instruments);
 
-static inline void instruments_count_answer(const struct engine_instruments *instruments,
-                                            struct metrics_cells *cells, uint32_t route,
-                                            unsigned status)
+/* An answer, `ns` after its request was complete. */
+static inline void instruments_observe(const struct engine_instruments *instruments,
+                                       struct metrics_cells *cells, uint32_t route, unsigned status,
+                                       uint64_t ns)
 {
     metrics_add(cells, instruments->routes[route].answers[status / 100 - 1], 1);
     metrics_add(cells, instruments->statuses[instruments->status_index[status]], 1);
-}
-
-static inline void instruments_observe_latency(const struct engine_instruments *instruments,
-                                               struct metrics_cells *cells, uint32_t route,
-                                               uint64_t ns)
-{
     metrics_observe(cells, instruments->routes[route].latency, ns);
 }
 

@@ -11,7 +11,6 @@
  */
 #include "engine/output.h"
 
-#include "base/clock.h"
 #include "engine/socket.h"
 
 #include <errno.h>
@@ -68,18 +67,6 @@ static enum output_result keep(struct poller *poller, struct conn *conn, struct 
     return OUTPUT_PENDING;
 }
 
-/* The answers in the buffer are with the kernel now: their latencies are known. */
-static void settle_answered(struct poller *poller)
-{
-    poller->now_ns = clock_monotonic_ns();
-    for (unsigned i = 0; i < poller->answered_count; i++) {
-        const struct poller_answered *answered = &poller->answered[i];
-        instruments_observe_latency(&poller->core->instruments, poller->cells, answered->series,
-                                    poller->now_ns - answered->started_ns);
-    }
-    poller->answered_count = 0;
-}
-
 static enum output_result flush_with(struct poller *poller, struct conn *conn, struct bytes body)
 {
     struct bytes head = bytes_of(poller->output, poller->output_size);
@@ -89,11 +76,13 @@ static enum output_result flush_with(struct poller *poller, struct conn *conn, s
     }
     size_t sent;
     bool alive = send_some(conn, head, body, &sent);
-    settle_answered(poller);
+    poller->sent_bytes += sent;
+    if (poller->answered_count >= POLLER_SETTLE) {
+        poller_settle(poller);
+    }
     if (!alive) {
         return OUTPUT_BROKEN;
     }
-    metrics_add(poller->cells, poller->core->instruments.sent_bytes, sent);
     if (sent == head.size + body.size) {
         return OUTPUT_DONE;
     }
@@ -147,7 +136,7 @@ enum output_result output_resume(struct poller *poller, struct conn *conn)
         return OUTPUT_BROKEN;
     }
     if (sent > 0) {
-        metrics_add(poller->cells, poller->core->instruments.sent_bytes, sent);
+        poller->sent_bytes += sent;
         wait_for_room(poller, conn);
     }
     size_t head_sent = sent < head.size ? sent : head.size;

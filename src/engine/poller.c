@@ -3,7 +3,7 @@
  * The network thread's loop:
  *
  *   sleep in epoll_wait() -> events -> returned connections -> what others asked -> deadlines
- *     -> connections whose turn was up -> wake the pipelines -> free the closed slots
+ *     -> connections whose turn was up -> wake the pipelines -> free the closed slots -> count
  *
  * Sleeping. Before it may block, the poller stores asleep = 1 and then looks at `inbox` and `asked`
  * once more. Others first put something there and then look at `asleep`. Both sides use
@@ -213,7 +213,6 @@ void poller_close_conn(struct poller *poller, struct conn *conn, bool reset)
     CHECK(conn->state != CONN_AWAY);
     stream_abandon(poller, conn);
     poller->output_size = 0;
-    poller->answered_count = 0;
     output_discard(poller, conn);
     deadline_remove(&poller->wheel, &conn->deadline);
     conn->active = NULL;
@@ -265,6 +264,22 @@ static void count_state(struct poller *poller, struct conn *conn)
         metrics_gauge_add(poller->cells, gauges[conn->state], 1);
         conn->counted_state = conn->state;
     }
+}
+
+void poller_settle(struct poller *poller)
+{
+    const struct engine_instruments *instruments = &poller->core->instruments;
+    poller->now_ns = clock_monotonic_ns();
+    for (unsigned i = 0; i < poller->answered_count; i++) {
+        const struct poller_answered *answered = &poller->answered[i];
+        instruments_observe(instruments, poller->cells, answered->series, answered->status,
+                            poller->now_ns - answered->started_ns);
+    }
+    poller->answered_count = 0;
+    metrics_add(poller->cells, instruments->received_bytes, poller->received_bytes);
+    metrics_add(poller->cells, instruments->sent_bytes, poller->sent_bytes);
+    poller->received_bytes = 0;
+    poller->sent_bytes = 0;
 }
 
 static void take_turn(struct poller *poller, struct conn *conn)
@@ -514,8 +529,10 @@ static void poller_run(void *argument)
         /* Last, since each of the above may dispatch or close. */
         wake_pipelines(poller);
         free_closed(poller);
+        poller_settle(poller);
     }
     close_all(poller);
+    poller_settle(poller);
 }
 
 enum err poller_start(struct poller *poller)

@@ -34,9 +34,14 @@ enum poller_request {
     POLLER_WAKE_STREAMS = 4,
 };
 
-/* A request whose answer is in the output buffer; its latency is known once that has left. */
+/* So many answers are counted together, after one look at the clock: their latencies come out too
+ * long by the time of as many requests at most, which is less than the histogram can tell. */
+enum { POLLER_SETTLE = 8 };
+
+/* An answer that the metrics do not know of yet. */
 struct poller_answered {
     uint32_t series; /* route index; ENGINE_NO_ROUTE: none */
+    uint32_t status;
     uint64_t started_ns;
 };
 
@@ -67,6 +72,8 @@ struct poller {
     bool draining;
     char *output; /* POLLER_OUTPUT_BYTES */
     size_t output_size;
+    uint64_t received_bytes; /* that the metrics do not know of yet */
+    uint64_t sent_bytes;
     unsigned answered_count;
     struct poller_answered answered[POLLER_BURST_MAX];
 
@@ -107,6 +114,18 @@ void poller_post_conn(struct conn *conn);
 
 /* Any thread: sets a bit of enum poller_request and wakes the poller if it sleeps. */
 void poller_ask(struct poller *poller, enum poller_request request);
+
+/* The poller's thread: notes an answer for poller_settle(). */
+static inline void poller_note_answer(struct poller *poller, uint32_t series, uint32_t status,
+                                      uint64_t started_ns)
+{
+    CHECK(poller->answered_count < POLLER_BURST_MAX);
+    poller->answered[poller->answered_count++] =
+        (struct poller_answered){series, status, started_ns};
+}
+
+/* The poller's thread: counts what was answered, received and sent since the last time. */
+void poller_settle(struct poller *poller);
 
 /* Any thread: wakes the poller if it sleeps. */
 void poller_ring(struct poller *poller);

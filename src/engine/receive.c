@@ -27,7 +27,7 @@ static enum receive_result receive_into(struct poller *poller, struct conn *conn
     if (got > 0) {
         conn->readable = (size_t)got == room || conn->half_closed;
         *out_size = (size_t)got;
-        metrics_add(poller->cells, poller->core->instruments.received_bytes, (uint64_t)got);
+        poller->received_bytes += (uint64_t)got;
         return RECEIVE_SOME;
     }
     conn->readable = false;
