@@ -1,0 +1,448 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The rules of a transaction, once for all formats.
+ *
+ * The payload hash is a chain: each item starts from the hash so far, mixed with its type (and, for
+ * a precondition, its version), then each of its byte strings is hashed with that as the seed. A
+ * string's hash covers its length and a type has a fixed number of strings, so that no two
+ * different transactions feed the same chain. Versions are the resolved ones: naming the read
+ * version once, or at each precondition, is the same payload.
+ */
+#include "txn/builder.h"
+
+#include "base/check.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#define XXH_INLINE_ALL /* half of the cost of a short key is the call */
+#include <xxhash.h>
+
+enum { DETAIL_BYTES_MAX = 320, PLACE_BYTES_MAX = 128, NAME_SHOWN_BYTES_MAX = 64 };
+
+#define NAME(literal)                                                                              \
+    {                                                                                              \
+        literal, sizeof(literal) - 1                                                               \
+    }
+
+static const struct bytes field_names[TXN_FIELDS] = {
+    [TXN_FIELD_KEY] = NAME("key"),
+    [TXN_FIELD_VALUE] = NAME("value"),
+    [TXN_FIELD_BEGIN] = NAME("begin"),
+    [TXN_FIELD_END] = NAME("end"),
+    [TXN_FIELD_TYPE] = NAME("type"),
+    [TXN_FIELD_VERSION] = NAME("version"),
+    [TXN_FIELD_REQUEST_ID] = NAME("request_id"),
+    [TXN_FIELD_LEADER] = NAME("leader"),
+    [TXN_FIELD_READ_VERSION] = NAME("read_version"),
+    [TXN_FIELD_PRECONDITIONS] = NAME("preconditions"),
+    [TXN_FIELD_OPERATIONS] = NAME("operations"),
+    [TXN_FIELD_TRANSACTIONS] = NAME("transactions"),
+};
+
+static const struct item_rule {
+    struct bytes name;
+    enum txn_field list;
+    unsigned required; /* sets of fields */
+    unsigned optional;
+} item_rules[] = {
+    [TXN_ITEM_POINT_READ] = {NAME("point_read"), TXN_FIELD_PRECONDITIONS, 1 << TXN_FIELD_KEY,
+                             1 << TXN_FIELD_VERSION},
+    [TXN_ITEM_RANGE_READ] = {NAME("range_read"), TXN_FIELD_PRECONDITIONS,
+                             1 << TXN_FIELD_BEGIN | 1 << TXN_FIELD_END, 1 << TXN_FIELD_VERSION},
+    [TXN_ITEM_WRITE] = {NAME("write"), TXN_FIELD_OPERATIONS,
+                        1 << TXN_FIELD_KEY | 1 << TXN_FIELD_VALUE, 0},
+    [TXN_ITEM_DELETE] = {NAME("delete"), TXN_FIELD_OPERATIONS, 1 << TXN_FIELD_KEY, 0},
+    [TXN_ITEM_RANGE_DELETE] = {NAME("range_delete"), TXN_FIELD_OPERATIONS,
+                               1 << TXN_FIELD_BEGIN | 1 << TXN_FIELD_END, 0},
+};
+
+enum txn_field txn_field_of(struct bytes name)
+{
+    enum txn_field candidate = TXN_FIELD_NONE;
+    switch (name.size) {
+    case 3:
+        candidate = name.data[0] == 'k' ? TXN_FIELD_KEY : TXN_FIELD_END;
+        break;
+    case 4:
+        candidate = TXN_FIELD_TYPE;
+        break;
+    case 5:
+        candidate = name.data[0] == 'v' ? TXN_FIELD_VALUE : TXN_FIELD_BEGIN;
+        break;
+    case 6:
+        candidate = TXN_FIELD_LEADER;
+        break;
+    case 7:
+        candidate = TXN_FIELD_VERSION;
+        break;
+    case 10:
+        candidate = name.data[0] == 'o' ? TXN_FIELD_OPERATIONS : TXN_FIELD_REQUEST_ID;
+        break;
+    case 12:
+        candidate = name.data[0] == 'r' ? TXN_FIELD_READ_VERSION : TXN_FIELD_TRANSACTIONS;
+        break;
+    case 13:
+        candidate = TXN_FIELD_PRECONDITIONS;
+        break;
+    default:
+        return TXN_FIELD_NONE;
+    }
+    return memcmp(name.data, field_names[candidate].data, name.size) == 0 ? candidate
+                                                                          : TXN_FIELD_NONE;
+}
+
+enum txn_item_type txn_item_type_of(struct bytes name)
+{
+    enum txn_item_type candidate = TXN_ITEM_NONE;
+    switch (name.size) {
+    case 5:
+        candidate = TXN_ITEM_WRITE;
+        break;
+    case 6:
+        candidate = TXN_ITEM_DELETE;
+        break;
+    case 10:
+        candidate = name.data[0] == 'p' ? TXN_ITEM_POINT_READ : TXN_ITEM_RANGE_READ;
+        break;
+    case 12:
+        candidate = TXN_ITEM_RANGE_DELETE;
+        break;
+    default:
+        return TXN_ITEM_NONE;
+    }
+    return memcmp(name.data, item_rules[candidate].name.data, name.size) == 0 ? candidate
+                                                                              : TXN_ITEM_NONE;
+}
+
+/* ---- refusals ---- */
+
+/* Writes where the builder is, such as "transactions[3].operations[2].key"; `field` may be empty.
+ */
+static void place_write(const struct txn_builder *builder, struct bytes field,
+                        char out[PLACE_BYTES_MAX])
+{
+    char transaction[40] = "";
+    char item[48] = "";
+    if (builder->transaction >= 0) {
+        snprintf(transaction, sizeof transaction, "transactions[%lld]",
+                 (long long)builder->transaction);
+    }
+    if (builder->index >= 0) {
+        snprintf(item, sizeof item, "%s%s[%lld]", transaction[0] == '\0' ? "" : ".",
+                 field_names[builder->list].data, (long long)builder->index);
+    }
+    bool is_first = transaction[0] == '\0' && item[0] == '\0';
+    if (is_first && field.size == 0) {
+        snprintf(out, PLACE_BYTES_MAX, "The body");
+    } else {
+        snprintf(out, PLACE_BYTES_MAX, "%s%s%s%.*s", transaction, item,
+                 is_first || field.size == 0 ? "" : ".", (int)field.size,
+                 field.size == 0 ? "" : field.data);
+    }
+}
+
+__attribute__((format(printf, 3, 4))) static enum err
+refuse(struct txn_builder *builder, const char *type, const char *format, ...)
+{
+    char *detail = arena_try_alloc(builder->arena, DETAIL_BYTES_MAX);
+    if (detail == NULL) {
+        return ERR_MEMORY;
+    }
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(detail, DETAIL_BYTES_MAX, format, arguments);
+    va_end(arguments);
+    *builder->out_problem = (struct http_problem){
+        .status = 400, .type = type, .detail = detail, .outcome = "not_committed"};
+    return ERR_INVALID;
+}
+
+enum err txn_build_refuse(struct txn_builder *builder, enum txn_field field, const char *says)
+{
+    char place[PLACE_BYTES_MAX];
+    place_write(builder, field_names[field], place);
+    return refuse(builder, "invalid-transaction", "%s %s.", place, says);
+}
+
+enum err txn_build_refuse_name(struct txn_builder *builder, struct bytes name, bool is_twice)
+{
+    char place[PLACE_BYTES_MAX];
+    if (name.size > NAME_SHOWN_BYTES_MAX) {
+        name.size = NAME_SHOWN_BYTES_MAX;
+    }
+    place_write(builder, name, place);
+    return refuse(builder, "invalid-transaction", "%s %s.", place,
+                  is_twice ? "is there twice" : "is not a field that is known here");
+}
+
+enum err txn_build_refuse_body(struct txn_builder *builder, const char *format, const char *why,
+                               size_t offset)
+{
+    return refuse(builder, "malformed-body", "The body is not valid %s: %s, at byte %zu.", format,
+                  why, offset);
+}
+
+static enum err refuse_limit(struct txn_builder *builder, enum txn_field field, const char *unit,
+                             const char *key, uint64_t limit, uint64_t actual)
+{
+    char place[PLACE_BYTES_MAX];
+    place_write(builder, field_names[field], place);
+    enum err err = refuse(builder, "limit-exceeded", "%s has %llu %s; %llu are allowed.", place,
+                          (unsigned long long)actual, unit, (unsigned long long)limit);
+    if (err == ERR_MEMORY) {
+        return err;
+    }
+    builder->out_problem->status = 413;
+    builder->out_problem->limit_key = key;
+    builder->out_problem->limit = limit;
+    builder->out_problem->actual = actual;
+    return ERR_LIMIT;
+}
+
+/* ---- building ---- */
+
+void txn_builder_init(struct txn_builder *builder, const struct txn_limits *limits,
+                      struct arena *arena, struct http_problem *out_problem)
+{
+    *builder = (struct txn_builder){.limits = limits,
+                                    .arena = arena,
+                                    .out_problem = out_problem,
+                                    .transaction = -1,
+                                    .index = -1};
+}
+
+enum err txn_build_batch(struct txn_builder *builder, uint64_t count, struct txn **out_transactions)
+{
+    uint32_t count_max = builder->limits->batch_transactions_max;
+    if (count > count_max) {
+        return refuse_limit(builder, TXN_FIELD_TRANSACTIONS, "elements",
+                            "commit.max_batch_transactions", count_max, count);
+    }
+    struct txn *transactions = arena_try_alloc(builder->arena, count * sizeof *transactions);
+    if (transactions == NULL) {
+        return ERR_MEMORY;
+    }
+    *out_transactions = transactions;
+    return OK;
+}
+
+void txn_build_begin(struct txn_builder *builder, int64_t transaction)
+{
+    builder->transaction = transaction;
+    builder->index = -1;
+    builder->list = TXN_FIELD_NONE;
+    builder->has_read_version = false;
+    builder->read_version = 0;
+    builder->txn = (struct txn){0};
+}
+
+static bool is_printable(struct bytes text)
+{
+    for (size_t i = 0; i < text.size; i++) {
+        if (text.data[i] < 0x21 || text.data[i] > 0x7e) {
+            return false;
+        }
+    }
+    return text.size >= 1 && text.size <= TXN_REQUEST_ID_BYTES_MAX;
+}
+
+static const char *const not_printable = "must be 1 to 128 printable ASCII characters, no blanks";
+
+enum err txn_build_request_id(struct txn_builder *builder, struct bytes id)
+{
+    if (!is_printable(id)) {
+        return txn_build_refuse(builder, TXN_FIELD_REQUEST_ID, not_printable);
+    }
+    builder->txn.request_id = id;
+    return OK;
+}
+
+enum err txn_build_leader(struct txn_builder *builder, struct bytes leader)
+{
+    if (!is_printable(leader)) {
+        return txn_build_refuse(builder, TXN_FIELD_LEADER, not_printable);
+    }
+    builder->txn.leader = leader;
+    return OK;
+}
+
+static enum err check_version(struct txn_builder *builder, enum txn_field field, uint64_t version)
+{
+    if (version > TXN_VERSION_MAX) {
+        return txn_build_refuse(builder, field, "must be below 2^53");
+    }
+    if (version > builder->txn.version_max) {
+        builder->txn.version_max = version;
+    }
+    return OK;
+}
+
+enum err txn_build_read_version(struct txn_builder *builder, uint64_t version)
+{
+    builder->has_read_version = true;
+    builder->read_version = version;
+    return check_version(builder, TXN_FIELD_READ_VERSION, version);
+}
+
+enum err txn_build_list(struct txn_builder *builder, enum txn_field list, uint64_t count)
+{
+    bool is_operations = list == TXN_FIELD_OPERATIONS;
+    uint32_t count_max =
+        is_operations ? builder->limits->operations_max : builder->limits->preconditions_max;
+    builder->index = -1;
+    if (count > count_max) {
+        return refuse_limit(builder, list, "elements",
+                            is_operations ? "commit.max_operations" : "commit.max_preconditions",
+                            count_max, count);
+    }
+    size_t item_bytes =
+        is_operations ? sizeof *builder->operations : sizeof *builder->preconditions;
+    void *items = arena_try_alloc(builder->arena, count * item_bytes);
+    if (items == NULL) {
+        return ERR_MEMORY;
+    }
+    builder->list = list;
+    if (is_operations) {
+        builder->operations = items;
+        builder->txn.operations = items;
+        builder->txn.operation_count = (uint32_t)count;
+    } else {
+        builder->preconditions = items;
+        builder->txn.preconditions = items;
+        builder->txn.precondition_count = (uint32_t)count;
+    }
+    return OK;
+}
+
+static bool is_before(struct bytes begin, struct bytes end)
+{
+    size_t common = begin.size < end.size ? begin.size : end.size;
+    int order = common == 0 ? 0 : memcmp(begin.data, end.data, common);
+    return order != 0 ? order < 0 : begin.size < end.size;
+}
+
+static enum err check_fields(struct txn_builder *builder, const struct txn_item *item)
+{
+    const struct item_rule *rule = &item_rules[item->type];
+    for (enum txn_field field = TXN_FIELD_NONE; field < TXN_FIELDS; field++) {
+        if ((rule->required & ~item->fields) >> field & 1) {
+            return txn_build_refuse(builder, field, "is missing");
+        }
+        if ((item->fields & ~(rule->required | rule->optional)) >> field & 1) {
+            return txn_build_refuse(builder, field, "does not belong to this type");
+        }
+    }
+    return OK;
+}
+
+/* All byte strings that the item has. */
+static enum err check_sizes(struct txn_builder *builder, const struct txn_item *item)
+{
+    for (enum txn_field field = TXN_FIELD_KEY; field < TXN_FIELDS_BYTES; field++) {
+        bool is_value = field == TXN_FIELD_VALUE;
+        uint32_t size_max =
+            is_value ? builder->limits->value_bytes_max : builder->limits->key_bytes_max;
+        if ((item->fields >> field & 1) != 0 && item->bytes[field].size > size_max) {
+            return refuse_limit(builder, field, "bytes",
+                                is_value ? "commit.max_value_bytes" : "commit.max_key_bytes",
+                                size_max, item->bytes[field].size);
+        }
+    }
+    return OK;
+}
+
+static uint64_t hash_bytes(uint64_t hash, struct bytes bytes)
+{
+    return XXH3_64bits_withSeed(bytes.data, bytes.size, hash);
+}
+
+static uint64_t hash_header(uint64_t hash, enum txn_item_type type, uint64_t version)
+{
+    /* Odd constants: steps that lose nothing of the hash, and no version is lost below 2^53. */
+    return ((hash ^ (version << 4 | type)) + UINT64_C(0x9e3779b97f4a7c15)) *
+           UINT64_C(0xd6e8feb86659fd93);
+}
+
+static enum err add_precondition(struct txn_builder *builder, const struct txn_item *item)
+{
+    bool is_range = item->type == TXN_ITEM_RANGE_READ;
+    uint64_t version = builder->read_version;
+    if ((item->fields & 1 << TXN_FIELD_VERSION) != 0) {
+        version = item->version;
+        enum err err = check_version(builder, TXN_FIELD_VERSION, version);
+        if (err != OK) {
+            return err;
+        }
+    } else if (!builder->has_read_version) {
+        return txn_build_refuse(builder, TXN_FIELD_VERSION,
+                                "is missing, and there is no read_version");
+    }
+    struct txn_precondition *out = &builder->preconditions[builder->index];
+    *out = (struct txn_precondition){.version = version, .is_range = is_range};
+    uint64_t hash = hash_header(builder->txn.payload_hash, item->type, version);
+    if (is_range) {
+        out->begin = item->bytes[TXN_FIELD_BEGIN];
+        out->end = item->bytes[TXN_FIELD_END];
+        hash = hash_bytes(hash_bytes(hash, out->begin), out->end);
+    } else {
+        out->begin = item->bytes[TXN_FIELD_KEY];
+        hash = hash_bytes(hash, out->begin);
+    }
+    builder->txn.payload_hash = hash;
+    return OK;
+}
+
+static void add_operation(struct txn_builder *builder, const struct txn_item *item)
+{
+    struct txn_operation *out = &builder->operations[builder->index];
+    uint64_t hash = hash_header(builder->txn.payload_hash, item->type, 0);
+    if (item->type == TXN_ITEM_WRITE) {
+        *out = (struct txn_operation){item->bytes[TXN_FIELD_KEY], item->bytes[TXN_FIELD_VALUE],
+                                      TXN_WRITE};
+        hash = hash_bytes(hash_bytes(hash, out->key), out->value);
+    } else if (item->type == TXN_ITEM_DELETE) {
+        *out = (struct txn_operation){.key = item->bytes[TXN_FIELD_KEY], .type = TXN_DELETE};
+        hash = hash_bytes(hash, out->key);
+    } else {
+        *out = (struct txn_operation){item->bytes[TXN_FIELD_BEGIN], item->bytes[TXN_FIELD_END],
+                                      TXN_RANGE_DELETE};
+        hash = hash_bytes(hash_bytes(hash, out->key), out->value);
+    }
+    builder->txn.payload_hash = hash;
+}
+
+enum err txn_build_item(struct txn_builder *builder, const struct txn_item *item)
+{
+    bool is_operations = builder->list == TXN_FIELD_OPERATIONS;
+    const struct item_rule *rule = &item_rules[item->type];
+    if (item->type == TXN_ITEM_NONE || rule->list != builder->list) {
+        return txn_build_refuse(builder, TXN_FIELD_TYPE,
+                                is_operations ? "is none of write, delete and range_delete"
+                                              : "is none of point_read and range_read");
+    }
+    enum err err = OK;
+    if ((item->fields & ~rule->optional) != rule->required) {
+        err = check_fields(builder, item);
+    }
+    if (err == OK) {
+        err = check_sizes(builder, item);
+    }
+    if (err == OK && (rule->required & 1 << TXN_FIELD_BEGIN) != 0 &&
+        !is_before(item->bytes[TXN_FIELD_BEGIN], item->bytes[TXN_FIELD_END])) {
+        err = txn_build_refuse(builder, TXN_FIELD_BEGIN, "must be before end");
+    }
+    if (err != OK) {
+        return err;
+    }
+    if (is_operations) {
+        add_operation(builder, item);
+        return OK;
+    }
+    return add_precondition(builder, item);
+}
+
+void txn_build_end(struct txn_builder *builder, struct txn *out)
+{
+    *out = builder->txn;
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The registry of formats: a line each in FORMATS, the first being what is spoken by default. */
+#include "txn/codec.h"
+
+#include "base/check.h"
+#include "http/request.h"
+
+/* The codec's name in the source, then its media types as in its own list (a test compares). */
+#define FORMATS(format) format(json, "application/json")
+
+#define DECLARE(name, ...) extern const struct txn_codec txn_codec_##name;
+#define POINTER(name, ...) &txn_codec_##name,
+#define MEDIA_TYPES(name, ...) __VA_ARGS__,
+
+FORMATS(DECLARE)
+
+static const struct txn_codec *const codecs[] = {FORMATS(POINTER)};
+
+enum { CODECS = sizeof codecs / sizeof codecs[0] };
+
+const char *const txn_codec_media_types[] = {FORMATS(MEDIA_TYPES) NULL};
+
+const struct txn_codec *txn_codec_of(struct bytes content_type)
+{
+    struct bytes media_type = http_media_type(content_type);
+    for (unsigned i = 0; i < CODECS; i++) {
+        for (const char *const *known = codecs[i]->media_types; *known != NULL; known++) {
+            if (bytes_equal_fold(media_type, bytes_from_string(*known))) {
+                return codecs[i];
+            }
+        }
+    }
+    return NULL;
+}
+
+static bool is_accepted(struct bytes accept, const struct txn_codec *codec)
+{
+    for (const char *const *known = codec->media_types; *known != NULL; known++) {
+        if (http_accepts(accept, bytes_from_string(*known))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+const struct txn_codec *txn_codec_for_answer(struct bytes accept, const struct txn_codec *preferred)
+{
+    if (preferred == NULL) {
+        preferred = codecs[0];
+    }
+    if (is_accepted(accept, preferred)) {
+        return preferred;
+    }
+    for (unsigned i = 0; i < CODECS; i++) {
+        if (is_accepted(accept, codecs[i])) {
+            return codecs[i];
+        }
+    }
+    return preferred;
+}
