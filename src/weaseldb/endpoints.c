@@ -3,6 +3,7 @@
 #include "weaseldb/endpoints.h"
 
 #include "base/clock.h"
+#include "weaseldb/query.h"
 
 #include <dirent.h>
 #include <stdio.h>
@@ -13,31 +14,6 @@
 #define JSON BYTES("application/json")
 
 static struct server *the_server;
-
-/* True when every parameter of the query is `known` (NULL: none is); else the answer is set. */
-static bool query_is_known(struct exchange *exchange, const char *known)
-{
-    struct bytes rest = exchange->request.query;
-    struct bytes name;
-    struct bytes value;
-    while (http_query_next(&rest, &name, &value)) {
-        if (known != NULL && bytes_equal(name, bytes_from_string(known))) {
-            continue;
-        }
-        /* The target has been checked: a name holds neither quotes nor control characters. */
-        char *detail = arena_try_alloc(exchange->arena, 256);
-        struct http_problem problem = {.status = 400, .type = "unknown-parameter"};
-        if (detail != NULL) {
-            (void)snprintf(detail, 256, "This path takes no query parameter %.*s; it takes %s.",
-                           (int)(name.size < 100 ? name.size : 100), name.data,
-                           known == NULL ? "none" : known);
-            problem.detail = detail;
-        }
-        exchange_answer_problem(exchange, &problem);
-        return false;
-    }
-    return true;
-}
 
 static enum handler_verdict root(struct exchange *exchange, void *context)
 {
@@ -59,7 +35,7 @@ static enum handler_verdict root(struct exchange *exchange, void *context)
         "format\"}\n"
         "  ]\n"
         "}\n";
-    if (query_is_known(exchange, NULL)) {
+    if (query_read(exchange, NULL, 0)) {
         exchange_answer(exchange, 200, JSON, BYTES(body));
     }
     return HANDLER_ANSWERED;
@@ -68,7 +44,7 @@ static enum handler_verdict root(struct exchange *exchange, void *context)
 static enum handler_verdict livez(struct exchange *exchange, void *context)
 {
     (void)context;
-    if (!query_is_known(exchange, NULL)) {
+    if (!query_read(exchange, NULL, 0)) {
         return HANDLER_ANSWERED;
     }
     const char *stuck = server_stuck_stage(the_server, ENDPOINTS_STUCK_MS);
@@ -89,10 +65,11 @@ static enum handler_verdict livez(struct exchange *exchange, void *context)
 static enum handler_verdict readyz(struct exchange *exchange, void *context)
 {
     (void)context;
-    if (!query_is_known(exchange, "verbose")) {
+    struct query_parameter verbose_parameter = {.name = "verbose"};
+    if (!query_read(exchange, &verbose_parameter, 1)) {
         return HANDLER_ANSWERED;
     }
-    bool verbose = exchange->request.query.size > 0;
+    bool verbose = verbose_parameter.given;
     bool ready = !server_is_draining(the_server);
     if (verbose) {
         exchange_answer(
@@ -114,8 +91,8 @@ static enum handler_verdict readyz(struct exchange *exchange, void *context)
 
 static enum handler_verdict metrics(struct exchange *exchange, void *context)
 {
-    return query_is_known(exchange, NULL) ? server_metrics_handler(exchange, context)
-                                          : HANDLER_ANSWERED;
+    return query_read(exchange, NULL, 0) ? server_metrics_handler(exchange, context)
+                                         : HANDLER_ANSWERED;
 }
 
 /* ---- the process's own metrics, by the names that Prometheus' clients use ---- */
