@@ -18,7 +18,12 @@
 #define XXH_INLINE_ALL /* half of the cost of a short key is the call */
 #include <xxhash.h>
 
-enum { DETAIL_BYTES_MAX = 320, PLACE_BYTES_MAX = 128, NAME_SHOWN_BYTES_MAX = 64 };
+enum {
+    DETAIL_BYTES_MAX = 320,
+    PLACE_BYTES_MAX = 192, /* two lists with indices, and a name */
+    NAME_SHOWN_BYTES_MAX = 64,
+    LIMIT_BYTES_MAX = 96,
+};
 
 #define NAME(literal)                                                                              \
     {                                                                                              \
@@ -117,6 +122,16 @@ enum txn_item_type txn_item_type_of(struct bytes name)
 
 /* ---- refusals ---- */
 
+/* Texts that are cut where their room ends. */
+__attribute__((format(printf, 3, 4))) static void text_write(char *out, size_t room,
+                                                             const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(out, room, format, arguments);
+    va_end(arguments);
+}
+
 /* Writes where the builder is, such as "transactions[3].operations[2].key"; `field` may be empty.
  */
 static void place_write(const struct txn_builder *builder, struct bytes field,
@@ -125,75 +140,71 @@ static void place_write(const struct txn_builder *builder, struct bytes field,
     char transaction[40] = "";
     char item[48] = "";
     if (builder->transaction >= 0) {
-        snprintf(transaction, sizeof transaction, "transactions[%lld]",
-                 (long long)builder->transaction);
+        text_write(transaction, sizeof transaction, "transactions[%lld]",
+                   (long long)builder->transaction);
     }
     if (builder->index >= 0) {
-        snprintf(item, sizeof item, "%s%s[%lld]", transaction[0] == '\0' ? "" : ".",
-                 field_names[builder->list].data, (long long)builder->index);
+        text_write(item, sizeof item, "%s%s[%lld]", transaction[0] == '\0' ? "" : ".",
+                   field_names[builder->list].data, (long long)builder->index);
     }
     bool is_first = transaction[0] == '\0' && item[0] == '\0';
     if (is_first && field.size == 0) {
-        snprintf(out, PLACE_BYTES_MAX, "The body");
+        text_write(out, PLACE_BYTES_MAX, "The body");
     } else {
-        snprintf(out, PLACE_BYTES_MAX, "%s%s%s%.*s", transaction, item,
-                 is_first || field.size == 0 ? "" : ".", (int)field.size,
-                 field.size == 0 ? "" : field.data);
+        text_write(out, PLACE_BYTES_MAX, "%s%s%s%.*s", transaction, item,
+                   is_first || field.size == 0 ? "" : ".", (int)field.size,
+                   field.size == 0 ? "" : field.data);
     }
 }
 
-__attribute__((format(printf, 3, 4))) static enum err
-refuse(struct txn_builder *builder, const char *type, const char *format, ...)
+/* A detail that begins with a place. Without memory for it the refusal stands, but says less. */
+static void tell_place(struct txn_builder *builder, struct bytes field, const char *says)
 {
+    char place[PLACE_BYTES_MAX];
     char *detail = arena_try_alloc(builder->arena, DETAIL_BYTES_MAX);
-    if (detail == NULL) {
-        return ERR_MEMORY;
+    if (detail != NULL) {
+        place_write(builder, field, place);
+        text_write(detail, DETAIL_BYTES_MAX, "%s %s.", place, says);
     }
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(detail, DETAIL_BYTES_MAX, format, arguments);
-    va_end(arguments);
     *builder->out_problem = (struct http_problem){
-        .status = 400, .type = type, .detail = detail, .outcome = "not_committed"};
-    return ERR_INVALID;
+        .status = 400, .type = "invalid-transaction", .detail = detail, .outcome = "not_committed"};
 }
 
-enum err txn_build_refuse(struct txn_builder *builder, enum txn_field field, const char *says)
+void txn_builder_tell(struct txn_builder *builder, enum txn_field field, const char *says)
 {
-    char place[PLACE_BYTES_MAX];
-    place_write(builder, field_names[field], place);
-    return refuse(builder, "invalid-transaction", "%s %s.", place, says);
+    tell_place(builder, field_names[field], says);
 }
 
-enum err txn_build_refuse_name(struct txn_builder *builder, struct bytes name, bool is_twice)
+void txn_builder_tell_name(struct txn_builder *builder, struct bytes name, bool is_twice)
 {
-    char place[PLACE_BYTES_MAX];
     if (name.size > NAME_SHOWN_BYTES_MAX) {
         name.size = NAME_SHOWN_BYTES_MAX;
     }
-    place_write(builder, name, place);
-    return refuse(builder, "invalid-transaction", "%s %s.", place,
-                  is_twice ? "is there twice" : "is not a field that is known here");
+    tell_place(builder, name.size == 0 ? BYTES("(an empty name)") : name,
+               is_twice ? "is there twice" : "is not a field that is known here");
 }
 
-enum err txn_build_refuse_body(struct txn_builder *builder, const char *format, const char *why,
-                               size_t offset)
+void txn_builder_tell_body(struct txn_builder *builder, const char *format, const char *why,
+                           size_t offset)
 {
-    return refuse(builder, "malformed-body", "The body is not valid %s: %s, at byte %zu.", format,
-                  why, offset);
+    char *detail = arena_try_alloc(builder->arena, DETAIL_BYTES_MAX);
+    if (detail != NULL) {
+        text_write(detail, DETAIL_BYTES_MAX, "The body is not valid %s: %s, at byte %zu.", format,
+                   why, offset);
+    }
+    *builder->out_problem = (struct http_problem){
+        .status = 400, .type = "malformed-body", .detail = detail, .outcome = "not_committed"};
 }
 
 static enum err refuse_limit(struct txn_builder *builder, enum txn_field field, const char *unit,
                              const char *key, uint64_t limit, uint64_t actual)
 {
-    char place[PLACE_BYTES_MAX];
-    place_write(builder, field_names[field], place);
-    enum err err = refuse(builder, "limit-exceeded", "%s has %llu %s; %llu are allowed.", place,
-                          (unsigned long long)actual, unit, (unsigned long long)limit);
-    if (err == ERR_MEMORY) {
-        return err;
-    }
+    char says[LIMIT_BYTES_MAX];
+    text_write(says, sizeof says, "has %llu %s; %llu are allowed", (unsigned long long)actual, unit,
+               (unsigned long long)limit);
+    tell_place(builder, field_names[field], says);
     builder->out_problem->status = 413;
+    builder->out_problem->type = "limit-exceeded";
     builder->out_problem->limit_key = key;
     builder->out_problem->limit = limit;
     builder->out_problem->actual = actual;

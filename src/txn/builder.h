@@ -115,15 +115,35 @@ enum err txn_build_item(struct txn_builder *builder, const struct txn_item *item
 
 void txn_build_end(struct txn_builder *builder, struct txn *out);
 
-/* Refusals: each fills in the problem and returns ERR_INVALID (ERR_MEMORY: no room for its text).
- * `says` ends a sentence that begins with the place, such as "operations[2].key". */
-enum err txn_build_refuse(struct txn_builder *builder, enum txn_field field, const char *says);
+/* Refusals: each fills in the problem and returns ERR_INVALID. Inline, so that a caller's compiler
+ * knows that it is never OK. */
+void txn_builder_tell(struct txn_builder *builder, enum txn_field field, const char *says);
+void txn_builder_tell_name(struct txn_builder *builder, struct bytes name, bool is_twice);
+void txn_builder_tell_body(struct txn_builder *builder, const char *format, const char *why,
+                           size_t offset);
 
-/* A field that is unknown here (TXN_FIELD_NONE: everywhere) or is there twice. */
-enum err txn_build_refuse_name(struct txn_builder *builder, struct bytes name, bool is_twice);
+/* `says` ends a sentence that begins with the place, such as "operations[2].key". */
+static inline enum err txn_build_refuse(struct txn_builder *builder, enum txn_field field,
+                                        const char *says)
+{
+    txn_builder_tell(builder, field, says);
+    return ERR_INVALID;
+}
+
+/* A field that is unknown here, or is there twice. */
+static inline enum err txn_build_refuse_name(struct txn_builder *builder, struct bytes name,
+                                             bool is_twice)
+{
+    txn_builder_tell_name(builder, name, is_twice);
+    return ERR_INVALID;
+}
 
 /* The body is not of its format at all: `format` such as "JSON", at byte `offset`. */
-enum err txn_build_refuse_body(struct txn_builder *builder, const char *format, const char *why,
-                               size_t offset);
+static inline enum err txn_build_refuse_body(struct txn_builder *builder, const char *format,
+                                             const char *why, size_t offset)
+{
+    txn_builder_tell_body(builder, format, why, offset);
+    return ERR_INVALID;
+}
 
 #endif

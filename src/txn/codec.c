@@ -6,7 +6,12 @@
 #include "http/request.h"
 
 /* The codec's name in the source, then its media types as in its own list (a test compares). */
-#define FORMATS(format) format(json, "application/json")
+/* clang-format off */
+#define FORMATS(format)                                                                            \
+    format(json, "application/json")                                                               \
+    format(msgpack, "application/msgpack", "application/x-msgpack", "application/vnd.msgpack")     \
+    format(protobuf, "application/protobuf", "application/x-protobuf")
+/* clang-format on */
 
 #define DECLARE(name, ...) extern const struct txn_codec txn_codec_##name;
 #define POINTER(name, ...) &txn_codec_##name,

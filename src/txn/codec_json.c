@@ -1,17 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * JSON, read by yyjson in place: the tree is arena memory, its strings are the body's own bytes,
- * and base64 is decoded over itself. The tree is walked once; fields may come in any order, so an
- * object's values are first found by name and then read in the order that the builder wants.
+ * and base64 is decoded over itself. Answers are written straight out: first how many bytes they
+ * can need, then one allocation, then copies.
  *
  * yyjson itself refuses what is not JSON (comments, trailing commas, NaN, a byte order mark, bytes
- * that are not UTF-8, anything behind the value) and does not recurse. Left to this file: unknown
- * and repeated names, types, and that a version is written as a plain whole number (1.0, 1e3 and -0
- * have other types in the tree). Answers are written by txn/answer_json.c.
+ * that are not UTF-8, anything behind the value) and does not recurse. Left to this file: that
+ * a version is written as a plain whole number (1.0, 1e3 and -0 have other types in the tree); to
+ * the walk: unknown and repeated names.
  */
 #include "base/check.h"
 #include "http/request.h"
-#include "txn/answer_json.h"
 #include "txn/base64.h"
 #include "txn/builder.h"
 #include "txn/codec.h"
@@ -83,30 +82,58 @@ static enum err parse(struct txn_builder *builder, struct bytes body, yyjson_val
     return OK;
 }
 
-/* ---- values ---- */
+/* ---- the tree ---- */
 
-static struct bytes string_of(yyjson_val *value)
+#define tree_node yyjson_val
+
+static inline bool tree_is_map(yyjson_val *node)
 {
-    return bytes_of(unsafe_yyjson_get_str(value), unsafe_yyjson_get_len(value));
+    return unsafe_yyjson_is_obj(node);
 }
 
-static enum err read_text(struct txn_builder *builder, enum txn_field field, yyjson_val *value,
-                          struct bytes *out)
+static inline bool tree_is_array(yyjson_val *node)
 {
-    if (!unsafe_yyjson_is_str(value)) {
+    return unsafe_yyjson_is_arr(node);
+}
+
+static inline size_t tree_count(yyjson_val *node)
+{
+    return unsafe_yyjson_get_len(node);
+}
+
+static inline yyjson_val *tree_first(yyjson_val *node)
+{
+    return unsafe_yyjson_get_first(node);
+}
+
+static inline yyjson_val *tree_next(yyjson_val *node)
+{
+    return unsafe_yyjson_get_next(node);
+}
+
+static inline bool tree_name(yyjson_val *name, struct bytes *out)
+{
+    *out = bytes_of(unsafe_yyjson_get_str(name), unsafe_yyjson_get_len(name));
+    return true;
+}
+
+static inline enum err tree_text(struct txn_builder *builder, enum txn_field field,
+                                 yyjson_val *node, struct bytes *out)
+{
+    if (!unsafe_yyjson_is_str(node)) {
         return txn_build_refuse(builder, field, "must be a string");
     }
-    *out = string_of(value);
+    *out = bytes_of(unsafe_yyjson_get_str(node), unsafe_yyjson_get_len(node));
     return OK;
 }
 
-static enum err read_bytes(struct txn_builder *builder, enum txn_field field, yyjson_val *value,
-                           struct bytes *out)
+static inline enum err tree_bytes(struct txn_builder *builder, enum txn_field field,
+                                  yyjson_val *node, struct bytes *out)
 {
-    if (!unsafe_yyjson_is_str(value)) {
+    if (!unsafe_yyjson_is_str(node)) {
         return txn_build_refuse(builder, field, "must be a string of base64");
     }
-    struct bytes text = string_of(value);
+    struct bytes text = bytes_of(unsafe_yyjson_get_str(node), unsafe_yyjson_get_len(node));
     char *decoded = (char *)(uintptr_t)text.data;
     size_t size;
     if (base64_decode(text, decoded, &size) != OK) {
@@ -117,143 +144,17 @@ static enum err read_bytes(struct txn_builder *builder, enum txn_field field, yy
     return OK;
 }
 
-static enum err read_version(struct txn_builder *builder, enum txn_field field, yyjson_val *value,
-                             uint64_t *out)
+static inline enum err tree_version(struct txn_builder *builder, enum txn_field field,
+                                    yyjson_val *node, uint64_t *out)
 {
-    if (!unsafe_yyjson_is_uint(value)) {
+    if (!unsafe_yyjson_is_uint(node)) {
         return txn_build_refuse(builder, field, "must be a whole number from 0 to 2^53 - 1");
     }
-    *out = unsafe_yyjson_get_uint(value);
+    *out = unsafe_yyjson_get_uint(node);
     return OK;
 }
 
-/* The values of an object by field; those of `allowed` that are not there are NULL. */
-static enum err find_fields(struct txn_builder *builder, yyjson_val *object, unsigned allowed,
-                            yyjson_val *out[TXN_FIELDS])
-{
-    if (!unsafe_yyjson_is_obj(object)) {
-        return txn_build_refuse(builder, TXN_FIELD_NONE, "must be an object");
-    }
-    unsigned found = 0;
-    size_t count = unsafe_yyjson_get_len(object);
-    for (yyjson_val *name = unsafe_yyjson_get_first(object); count > 0; count--) {
-        yyjson_val *value = name + 1;
-        enum txn_field field = txn_field_of(string_of(name));
-        unsigned bit = 1U << field;
-        if ((bit & allowed & ~found) == 0) {
-            return txn_build_refuse_name(builder, string_of(name), (bit & found) != 0);
-        }
-        found |= bit;
-        out[field] = value;
-        name = unsafe_yyjson_get_next(value);
-    }
-    return OK;
-}
-
-/* ---- transactions ---- */
-
-static enum err read_item(struct txn_builder *builder, yyjson_val *object)
-{
-    yyjson_val *values[TXN_FIELDS] = {NULL};
-    struct txn_item item = {.fields = 0};
-    enum err err = find_fields(builder, object, TXN_FIELDS_OF_ITEM, values);
-    if (err != OK) {
-        return err;
-    }
-    if (values[TXN_FIELD_TYPE] == NULL) {
-        return txn_build_refuse(builder, TXN_FIELD_TYPE, "is missing");
-    }
-    struct bytes type;
-    err = read_text(builder, TXN_FIELD_TYPE, values[TXN_FIELD_TYPE], &type);
-    if (err != OK) {
-        return err;
-    }
-    item.type = txn_item_type_of(type);
-    for (enum txn_field field = TXN_FIELD_KEY; field < TXN_FIELDS_BYTES; field++) {
-        if (values[field] != NULL) {
-            err = read_bytes(builder, field, values[field], &item.bytes[field]);
-            if (err != OK) {
-                return err;
-            }
-            item.fields |= 1U << field;
-        }
-    }
-    if (values[TXN_FIELD_VERSION] != NULL) {
-        err = read_version(builder, TXN_FIELD_VERSION, values[TXN_FIELD_VERSION], &item.version);
-        if (err != OK) {
-            return err;
-        }
-        item.fields |= 1U << TXN_FIELD_VERSION;
-    }
-    return txn_build_item(builder, &item);
-}
-
-static enum err read_list(struct txn_builder *builder, enum txn_field list, yyjson_val *array)
-{
-    if (array == NULL) {
-        return OK;
-    }
-    if (!unsafe_yyjson_is_arr(array)) {
-        return txn_build_refuse(builder, list, "must be an array");
-    }
-    size_t count = unsafe_yyjson_get_len(array);
-    enum err err = txn_build_list(builder, list, count);
-    yyjson_val *object = unsafe_yyjson_get_first(array);
-    for (uint32_t i = 0; err == OK && i < count; i++) {
-        txn_build_at(builder, i);
-        err = read_item(builder, object);
-        object = unsafe_yyjson_get_next(object);
-    }
-    return err;
-}
-
-static enum err read_single_fields(struct txn_builder *builder, yyjson_val *values[TXN_FIELDS])
-{
-    struct bytes text;
-    enum err err = OK;
-    if (values[TXN_FIELD_REQUEST_ID] != NULL) {
-        err = read_text(builder, TXN_FIELD_REQUEST_ID, values[TXN_FIELD_REQUEST_ID], &text);
-        if (err == OK) {
-            err = txn_build_request_id(builder, text);
-        }
-    }
-    if (err == OK && values[TXN_FIELD_LEADER] != NULL) {
-        err = read_text(builder, TXN_FIELD_LEADER, values[TXN_FIELD_LEADER], &text);
-        if (err == OK) {
-            err = txn_build_leader(builder, text);
-        }
-    }
-    if (err == OK && values[TXN_FIELD_READ_VERSION] != NULL) {
-        uint64_t version;
-        err =
-            read_version(builder, TXN_FIELD_READ_VERSION, values[TXN_FIELD_READ_VERSION], &version);
-        if (err == OK) {
-            err = txn_build_read_version(builder, version);
-        }
-    }
-    return err;
-}
-
-static enum err read_transaction(struct txn_builder *builder, int64_t index, yyjson_val *object,
-                                 struct txn *out)
-{
-    yyjson_val *values[TXN_FIELDS] = {NULL};
-    txn_build_begin(builder, index);
-    enum err err = find_fields(builder, object, TXN_FIELDS_OF_COMMIT, values);
-    if (err == OK) {
-        err = read_single_fields(builder, values);
-    }
-    if (err == OK) {
-        err = read_list(builder, TXN_FIELD_PRECONDITIONS, values[TXN_FIELD_PRECONDITIONS]);
-    }
-    if (err == OK) {
-        err = read_list(builder, TXN_FIELD_OPERATIONS, values[TXN_FIELD_OPERATIONS]);
-    }
-    if (err == OK) {
-        txn_build_end(builder, out);
-    }
-    return err;
-}
+#include "txn/walk.h"
 
 static enum err json_decode_commit(struct bytes body, const struct txn_limits *limits,
                                    struct arena *arena, struct txn *out,
@@ -263,7 +164,7 @@ static enum err json_decode_commit(struct bytes body, const struct txn_limits *l
     yyjson_val *root;
     txn_builder_init(&builder, limits, arena, out_problem);
     enum err err = parse(&builder, body, &root);
-    return err != OK ? err : read_transaction(&builder, -1, root, out);
+    return err != OK ? err : walk_transaction(&builder, -1, root, out);
 }
 
 static enum err json_decode_batch(struct bytes body, const struct txn_limits *limits,
@@ -272,34 +173,202 @@ static enum err json_decode_batch(struct bytes body, const struct txn_limits *li
 {
     struct txn_builder builder;
     yyjson_val *root;
-    yyjson_val *values[TXN_FIELDS] = {NULL};
     txn_builder_init(&builder, limits, arena, out_problem);
     enum err err = parse(&builder, body, &root);
-    if (err == OK) {
-        err = find_fields(&builder, root, TXN_FIELDS_OF_BATCH, values);
+    return err != OK ? err : walk_batch(&builder, root, out);
+}
+
+/* ---- answers ---- */
+
+enum {
+    INDEX_BYTES_MAX = 11,   /* a uint32_t and its comma */
+    RESULT_BYTES_MAX = 224, /* all names, marks and numbers of a result, without texts, conflicts */
+    VERSION_BYTES_MAX = 320,
+};
+
+static bool is_plain(unsigned char c)
+{
+    return c >= 0x20 && c < 0x7f && c != '"' && c != '\\';
+}
+
+/* Room for `text` inside of a string. Ids hardly ever hold what must be escaped, so that they take
+ * their size and no more. */
+static size_t text_room(struct bytes text)
+{
+    for (size_t i = 0; i < text.size; i++) {
+        if (!is_plain((unsigned char)text.data[i])) {
+            return 6 * text.size; /* \u0000 */
+        }
     }
-    if (err != OK) {
-        return err;
+    return text.size;
+}
+
+static struct bytes text_of(const char *text)
+{
+    return text == NULL ? bytes_of(NULL, 0) : bytes_from_string(text);
+}
+
+static char *put(char *at, struct bytes piece)
+{
+    memcpy(at, piece.data, piece.size);
+    return at + piece.size;
+}
+
+static char *put_number(char *at, uint64_t number)
+{
+    return at + bytes_format_u64(at, number);
+}
+
+static char *put_escaped(char *at, struct bytes text)
+{
+    static const char digits[] = "0123456789abcdef";
+    for (size_t i = 0; i < text.size; i++) {
+        unsigned char c = (unsigned char)text.data[i];
+        if (is_plain(c) || c >= 0x80) {
+            *at++ = (char)c;
+        } else if (c == '"' || c == '\\') {
+            *at++ = '\\';
+            *at++ = (char)c;
+        } else {
+            at = put(at, BYTES("\\u00"));
+            *at++ = digits[c >> 4];
+            *at++ = digits[c & 15];
+        }
     }
-    yyjson_val *array = values[TXN_FIELD_TRANSACTIONS];
-    if (array == NULL) {
-        return txn_build_refuse(&builder, TXN_FIELD_TRANSACTIONS, "is missing");
+    return at;
+}
+
+/* `,"name":"text"`, or nothing when the text is empty; `name` comes with its marks. */
+static char *put_text(char *at, struct bytes name, struct bytes text, size_t room)
+{
+    if (text.size == 0) {
+        return at;
     }
-    if (!unsafe_yyjson_is_arr(array)) {
-        return txn_build_refuse(&builder, TXN_FIELD_TRANSACTIONS, "must be an array");
+    at = put(at, name);
+    at = room == text.size ? put(at, text) : put_escaped(at, text);
+    *at++ = '"';
+    return at;
+}
+
+/* The texts of a result, and how much room each needs. */
+struct result_texts {
+    struct bytes text[5];
+    size_t room[5];
+};
+
+enum { TEXT_REQUEST_ID, TEXT_STATUS, TEXT_LEADER, TEXT_REASON, TEXT_DETAIL };
+
+static size_t result_room(const struct txn_result *result, struct result_texts *out)
+{
+    *out = (struct result_texts){{result->request_id, text_of(result->status), result->leader,
+                                  text_of(result->reason), text_of(result->detail)},
+                                 {0}};
+    size_t room = RESULT_BYTES_MAX + (size_t)result->conflict_count * INDEX_BYTES_MAX;
+    for (unsigned i = 0; i < 5; i++) {
+        out->room[i] = text_room(out->text[i]);
+        room += out->room[i];
     }
-    size_t count = unsafe_yyjson_get_len(array);
-    struct txn *transactions;
-    err = txn_build_batch(&builder, count, &transactions);
-    yyjson_val *object = unsafe_yyjson_get_first(array);
-    for (uint32_t i = 0; err == OK && i < count; i++) {
-        err = read_transaction(&builder, i, object, &transactions[i]);
-        object = unsafe_yyjson_get_next(object);
+    return room;
+}
+
+static char *put_result(char *at, const struct txn_result *result, const struct result_texts *texts,
+                        bool has_http_status)
+{
+    char *start = at;
+    if (has_http_status) {
+        at = put(at, BYTES(",\"http_status\":"));
+        at = put_number(at, result->http_status);
     }
-    if (err == OK) {
-        *out = (struct txn_batch){transactions, (uint32_t)count};
+    at = put_text(at, BYTES(",\"request_id\":\""), texts->text[TEXT_REQUEST_ID],
+                  texts->room[TEXT_REQUEST_ID]);
+    at = put_text(at, BYTES(",\"status\":\""), texts->text[TEXT_STATUS], texts->room[TEXT_STATUS]);
+    if (result->version != 0) {
+        at = put(at, BYTES(",\"version\":"));
+        at = put_number(at, result->version);
     }
-    return err;
+    at = put_text(at, BYTES(",\"leader\":\""), texts->text[TEXT_LEADER], texts->room[TEXT_LEADER]);
+    at = put_text(at, BYTES(",\"reason\":\""), texts->text[TEXT_REASON], texts->room[TEXT_REASON]);
+    if (result->conflict_count != 0) {
+        at = put(at, BYTES(",\"conflicts\":["));
+        for (uint32_t i = 0; i < result->conflict_count; i++) {
+            at = put_number(at, result->conflicts[i]);
+            *at++ = ',';
+        }
+        at[-1] = ']';
+    }
+    at = put_text(at, BYTES(",\"detail\":\""), texts->text[TEXT_DETAIL], texts->room[TEXT_DETAIL]);
+    if (at == start) {
+        *at++ = '{';
+    }
+    *start = '{'; /* in place of the first comma */
+    *at++ = '}';
+    return at;
+}
+
+static enum err json_encode_result(const struct txn_result *result, struct arena *arena,
+                                   struct bytes *out)
+{
+    struct result_texts texts;
+    size_t room = result_room(result, &texts);
+    char *start = arena_try_alloc(arena, room);
+    if (start == NULL) {
+        return ERR_MEMORY;
+    }
+    char *end = put_result(start, result, &texts, false);
+    *end++ = '\n';
+    CHECK((size_t)(end - start) <= room);
+    *out = bytes_of(start, (size_t)(end - start));
+    return OK;
+}
+
+static enum err json_encode_results(const struct txn_result *results, uint32_t count,
+                                    struct arena *arena, struct bytes *out)
+{
+    struct result_texts texts;
+    size_t room = sizeof "{\"results\":[]}\n";
+    for (uint32_t i = 0; i < count; i++) {
+        room += result_room(&results[i], &texts) + 1;
+    }
+    char *start = arena_try_alloc(arena, room);
+    if (start == NULL) {
+        return ERR_MEMORY;
+    }
+    char *at = put(start, BYTES("{\"results\":["));
+    for (uint32_t i = 0; i < count; i++) {
+        if (i > 0) {
+            *at++ = ',';
+        }
+        result_room(&results[i], &texts);
+        at = put_result(at, &results[i], &texts, true);
+    }
+    at = put(at, BYTES("]}\n"));
+    CHECK((size_t)(at - start) <= room);
+    *out = bytes_of(start, (size_t)(at - start));
+    return OK;
+}
+
+static enum err json_encode_version(const struct txn_version_info *info, struct arena *arena,
+                                    struct bytes *out)
+{
+    size_t leader_room = text_room(info->leader);
+    size_t room = VERSION_BYTES_MAX + leader_room;
+    char *start = arena_try_alloc(arena, room);
+    if (start == NULL) {
+        return ERR_MEMORY;
+    }
+    char *at = put_number(put(start, BYTES("{\"version\":")), info->version);
+    at = put(at, BYTES(",\"leader\":\""));
+    at = put_escaped(at, info->leader);
+    at = put_number(put(at, BYTES("\",\"oldest_read_version\":")), info->oldest_read_version);
+    at = put_number(put(at, BYTES(",\"log_start_version\":")), info->log_start_version);
+    at = put_number(put(at, BYTES(",\"request_id_window\":{\"min_version\":")),
+                    info->request_id_min_version);
+    at = put_number(put(at, BYTES(",\"seconds\":")), info->request_id_window_sec);
+    at = put_number(put(at, BYTES(",\"count\":")), info->request_id_count_max);
+    at = put(at, BYTES("}}\n"));
+    CHECK((size_t)(at - start) <= room);
+    *out = bytes_of(start, (size_t)(at - start));
+    return OK;
 }
 
 static const char *const media_types[] = {"application/json", NULL};

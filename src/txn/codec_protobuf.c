@@ -1,0 +1,479 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Protobuf: the messages of api/weaseldb.proto, unpacked by protobuf-c with the arena as allocator.
+ *
+ * protobuf-c says of a broken message only that it is one, keeps what it does not know, lets the
+ * last of repeated fields win and ends strings at a NUL. So the bytes are scanned first, guided by
+ * the same descriptors: that finds and names all of these, and what is unpacked is known to be
+ * good. A message ends where the body does, so a body cut between two fields is another, shorter
+ * message.
+ */
+#include "base/check.h"
+#include "txn/builder.h"
+#include "txn/codec.h"
+
+#include <weaseldb.pb-c.h>
+
+enum {
+    WIRE_VARINT = 0,
+    WIRE_LENGTH = 2,
+    VARINT_BYTES_MAX = 10,
+    DEPTH_MAX = 4,  /* batch, transaction, operation, write */
+    FIELDS_MAX = 5, /* of one message of a request */
+};
+
+/* ---- the arena as protobuf-c's allocator ---- */
+
+static void *protobuf_alloc(void *context, size_t size)
+{
+    return arena_try_alloc(context, size);
+}
+
+static void protobuf_free(void *context, void *pointer)
+{
+    (void)context; /* it goes with the arena */
+    (void)pointer;
+}
+
+/* ---- the scan ---- */
+
+/* A message that the scan is in. */
+struct frame {
+    const ProtobufCMessageDescriptor *message;
+    const uint8_t *end;
+    uint32_t counts[FIELDS_MAX]; /* of each field, by its number less one */
+    bool has_oneof;              /* each message has at most one oneof */
+};
+
+struct scan {
+    struct txn_builder *builder;
+    const uint8_t *start; /* of the body, for offsets */
+    unsigned depth;
+    struct frame frames[DEPTH_MAX]; /* outermost first */
+};
+
+static enum err refuse_at(const struct scan *scan, const uint8_t *at, const char *why)
+{
+    return txn_build_refuse_body(scan->builder, "Protobuf", why, (size_t)(at - scan->start));
+}
+
+/* False: it does not end before `end`, or does not fit. */
+static inline bool take_varint(const uint8_t **at, const uint8_t *end, uint64_t *out)
+{
+    const uint8_t *from = *at;
+    if (from < end && *from < 0x80) {
+        *out = *from;
+        *at = from + 1;
+        return true;
+    }
+    uint64_t value = 0;
+    for (unsigned i = 0; i < VARINT_BYTES_MAX && from + i < end; i++) {
+        value |= (uint64_t)(from[i] & 0x7f) << (7 * i);
+        if (from[i] < 0x80) {
+            *out = value;
+            *at = from + i + 1;
+            return i + 1 < VARINT_BYTES_MAX || from[i] <= 1;
+        }
+    }
+    return false;
+}
+
+/* The descriptor's field with this number, or NULL. Ours are numbered from 1 without gaps. */
+static inline const ProtobufCFieldDescriptor *field_at(const ProtobufCMessageDescriptor *message,
+                                                       uint64_t number)
+{
+    return number - 1 < message->n_fields ? &message->fields[number - 1] : NULL;
+}
+
+static struct bytes name_of(const ProtobufCFieldDescriptor *field)
+{
+    return bytes_from_string(field->name);
+}
+
+static enum err refuse_unknown(struct scan *scan, uint64_t number)
+{
+    char digits[20];
+    return txn_build_refuse_name(scan->builder, bytes_of(digits, bytes_format_u64(digits, number)),
+                                 false);
+}
+
+static void scan_enter(struct scan *scan, const ProtobufCMessageDescriptor *message,
+                       const uint8_t *end)
+{
+    CHECK(scan->depth < DEPTH_MAX && message->n_fields <= FIELDS_MAX);
+    scan->frames[scan->depth++] = (struct frame){.message = message, .end = end};
+}
+
+static void scan_leave(struct scan *scan)
+{
+    scan->depth--;
+    if (scan->depth == 0) {
+        return;
+    }
+    const ProtobufCMessageDescriptor *outer = scan->frames[scan->depth - 1].message;
+    if (outer == &weaseldb__v1__commit_request__descriptor) {
+        scan->builder->index = -1;
+    } else if (outer == &weaseldb__v1__commit_batch__descriptor) {
+        scan->builder->transaction = -1;
+    }
+}
+
+/* Goes into the message of `size` bytes at `at`. `index`: how many of this field came before. */
+static void scan_into(struct scan *scan, const ProtobufCFieldDescriptor *field, const uint8_t *at,
+                      size_t size, uint32_t index)
+{
+    struct txn_builder *builder = scan->builder;
+    if (field->label == PROTOBUF_C_LABEL_REPEATED) {
+        enum txn_field list = txn_field_of(name_of(field));
+        if (list == TXN_FIELD_TRANSACTIONS) {
+            builder->transaction = index;
+        } else {
+            builder->list = list;
+            builder->index = index;
+        }
+    }
+    scan_enter(scan, field->descriptor, at + size);
+}
+
+/* Counts a field and checks that it may come, in this wire type. */
+static enum err scan_tag(struct scan *scan, struct frame *frame, uint64_t tag,
+                         const ProtobufCFieldDescriptor **out_field, uint32_t *out_index)
+{
+    const ProtobufCFieldDescriptor *field = field_at(frame->message, tag >> 3);
+    if (field == NULL) {
+        return refuse_unknown(scan, tag >> 3);
+    }
+    if ((tag & 7) != (field->type == PROTOBUF_C_TYPE_UINT64 ? WIRE_VARINT : WIRE_LENGTH)) {
+        return txn_build_refuse(scan->builder, txn_field_of(name_of(field)),
+                                "has the wrong wire type");
+    }
+    uint32_t index = frame->counts[field - frame->message->fields]++;
+    if (field->label != PROTOBUF_C_LABEL_REPEATED) {
+        bool is_oneof = (field->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) != 0;
+        if (is_oneof && frame->has_oneof) {
+            return txn_build_refuse(scan->builder, TXN_FIELD_TYPE, "is there twice");
+        }
+        if (index > 0) {
+            return txn_build_refuse_name(scan->builder, name_of(field), true);
+        }
+        frame->has_oneof = frame->has_oneof || is_oneof;
+    }
+    *out_field = field;
+    *out_index = index;
+    return OK;
+}
+
+/* The next field of the innermost message, of which something is left. */
+static enum err scan_field(struct scan *scan, const uint8_t **at)
+{
+    struct frame *frame = &scan->frames[scan->depth - 1];
+    const uint8_t *start = *at;
+    const ProtobufCFieldDescriptor *field;
+    uint32_t index;
+    uint64_t number;
+    if (!take_varint(at, frame->end, &number)) {
+        return refuse_at(scan, start, "a field's number is cut off or does not fit");
+    }
+    enum err err = scan_tag(scan, frame, number, &field, &index);
+    if (err != OK) {
+        return err;
+    }
+    if (!take_varint(at, frame->end, &number)) {
+        return refuse_at(scan, start, "a number is cut off or does not fit");
+    }
+    if (field->type == PROTOBUF_C_TYPE_UINT64) {
+        return OK;
+    }
+    if (number > (size_t)(frame->end - *at)) {
+        return refuse_at(scan, start, "a length goes beyond the end");
+    }
+    if (field->type == PROTOBUF_C_TYPE_MESSAGE) {
+        scan_into(scan, field, *at, (size_t)number, index);
+        return OK;
+    }
+    if (field->type == PROTOBUF_C_TYPE_STRING && memchr(*at, 0, (size_t)number) != NULL) {
+        return txn_build_refuse(scan->builder, txn_field_of(name_of(field)), "must not have a NUL");
+    }
+    *at += number;
+    return OK;
+}
+
+static enum err scan_body(struct txn_builder *builder, const ProtobufCMessageDescriptor *type,
+                          struct bytes body)
+{
+    const uint8_t *at = (const uint8_t *)body.data;
+    struct scan scan = {.builder = builder, .start = at};
+    scan_enter(&scan, type, at + body.size);
+    while (scan.depth > 0) {
+        if (at == scan.frames[scan.depth - 1].end) {
+            scan_leave(&scan);
+            continue;
+        }
+        enum err err = scan_field(&scan, &at);
+        if (err != OK) {
+            return err;
+        }
+    }
+    return OK;
+}
+
+/* *out lives as long as the arena. */
+static enum err parse(struct txn_builder *builder, const ProtobufCMessageDescriptor *type,
+                      struct bytes body, ProtobufCMessage **out)
+{
+    enum err err = body.size == 0 ? OK : scan_body(builder, type, body);
+    if (err != OK) {
+        return err;
+    }
+    ProtobufCAllocator allocator = {protobuf_alloc, protobuf_free, builder->arena};
+    /* What the scan has let through fails for want of memory only. */
+    *out = protobuf_c_message_unpack(type, &allocator, body.size, (const uint8_t *)body.data);
+    return *out == NULL ? ERR_MEMORY : OK;
+}
+
+/* ---- transactions ---- */
+
+static void add_bytes(struct txn_item *item, enum txn_field field, protobuf_c_boolean is_set,
+                      const ProtobufCBinaryData *data)
+{
+    if (is_set) {
+        item->bytes[field] = bytes_of((const char *)data->data, data->len);
+        item->fields |= 1U << field;
+    }
+}
+
+static enum err read_precondition(struct txn_builder *builder,
+                                  const Weaseldb__V1__Precondition *precondition)
+{
+    struct txn_item item = {.fields = 0};
+    if (precondition->read_case == WEASELDB__V1__PRECONDITION__READ_POINT_READ) {
+        const Weaseldb__V1__PointRead *read = precondition->point_read;
+        item.type = TXN_ITEM_POINT_READ;
+        add_bytes(&item, TXN_FIELD_KEY, read->has_key, &read->key);
+    } else if (precondition->read_case == WEASELDB__V1__PRECONDITION__READ_RANGE_READ) {
+        const Weaseldb__V1__RangeRead *read = precondition->range_read;
+        item.type = TXN_ITEM_RANGE_READ;
+        add_bytes(&item, TXN_FIELD_BEGIN, read->has_begin, &read->begin);
+        add_bytes(&item, TXN_FIELD_END, read->has_end, &read->end);
+    }
+    if (precondition->has_version) {
+        item.version = precondition->version;
+        item.fields |= 1U << TXN_FIELD_VERSION;
+    }
+    return txn_build_item(builder, &item);
+}
+
+static enum err read_operation(struct txn_builder *builder,
+                               const Weaseldb__V1__Operation *operation)
+{
+    struct txn_item item = {.fields = 0};
+    if (operation->change_case == WEASELDB__V1__OPERATION__CHANGE_WRITE) {
+        const Weaseldb__V1__Write *write = operation->write;
+        item.type = TXN_ITEM_WRITE;
+        add_bytes(&item, TXN_FIELD_KEY, write->has_key, &write->key);
+        add_bytes(&item, TXN_FIELD_VALUE, write->has_value, &write->value);
+    } else if (operation->change_case == WEASELDB__V1__OPERATION__CHANGE_DELETE) {
+        item.type = TXN_ITEM_DELETE;
+        add_bytes(&item, TXN_FIELD_KEY, operation->delete_->has_key, &operation->delete_->key);
+    } else if (operation->change_case == WEASELDB__V1__OPERATION__CHANGE_RANGE_DELETE) {
+        const Weaseldb__V1__RangeDelete *range = operation->range_delete;
+        item.type = TXN_ITEM_RANGE_DELETE;
+        add_bytes(&item, TXN_FIELD_BEGIN, range->has_begin, &range->begin);
+        add_bytes(&item, TXN_FIELD_END, range->has_end, &range->end);
+    }
+    return txn_build_item(builder, &item);
+}
+
+static enum err read_transaction(struct txn_builder *builder, int64_t index,
+                                 const Weaseldb__V1__CommitRequest *request, struct txn *out)
+{
+    enum err err = OK;
+    txn_build_begin(builder, index);
+    if (request->request_id != NULL) {
+        err = txn_build_request_id(builder, bytes_from_string(request->request_id));
+    }
+    if (err == OK && request->leader != NULL) {
+        err = txn_build_leader(builder, bytes_from_string(request->leader));
+    }
+    if (err == OK && request->has_read_version) {
+        err = txn_build_read_version(builder, request->read_version);
+    }
+    if (err == OK && request->n_preconditions > 0) {
+        err = txn_build_list(builder, TXN_FIELD_PRECONDITIONS, request->n_preconditions);
+    }
+    for (uint32_t i = 0; err == OK && i < request->n_preconditions; i++) {
+        txn_build_at(builder, i);
+        err = read_precondition(builder, request->preconditions[i]);
+    }
+    if (err == OK && request->n_operations > 0) {
+        err = txn_build_list(builder, TXN_FIELD_OPERATIONS, request->n_operations);
+    }
+    for (uint32_t i = 0; err == OK && i < request->n_operations; i++) {
+        txn_build_at(builder, i);
+        err = read_operation(builder, request->operations[i]);
+    }
+    if (err == OK) {
+        txn_build_end(builder, out);
+    }
+    return err;
+}
+
+static enum err protobuf_decode_commit(struct bytes body, const struct txn_limits *limits,
+                                       struct arena *arena, struct txn *out,
+                                       struct http_problem *out_problem)
+{
+    struct txn_builder builder;
+    ProtobufCMessage *message;
+    txn_builder_init(&builder, limits, arena, out_problem);
+    enum err err = parse(&builder, &weaseldb__v1__commit_request__descriptor, body, &message);
+    return err != OK ? err
+                     : read_transaction(&builder, -1, (Weaseldb__V1__CommitRequest *)message, out);
+}
+
+static enum err protobuf_decode_batch(struct bytes body, const struct txn_limits *limits,
+                                      struct arena *arena, struct txn_batch *out,
+                                      struct http_problem *out_problem)
+{
+    struct txn_builder builder;
+    ProtobufCMessage *message;
+    txn_builder_init(&builder, limits, arena, out_problem);
+    enum err err = parse(&builder, &weaseldb__v1__commit_batch__descriptor, body, &message);
+    if (err != OK) {
+        return err;
+    }
+    const Weaseldb__V1__CommitBatch *batch = (Weaseldb__V1__CommitBatch *)message;
+    struct txn *transactions;
+    err = txn_build_batch(&builder, batch->n_transactions, &transactions);
+    for (uint32_t i = 0; err == OK && i < batch->n_transactions; i++) {
+        err = read_transaction(&builder, i, batch->transactions[i], &transactions[i]);
+    }
+    if (err == OK) {
+        *out = (struct txn_batch){transactions, (uint32_t)batch->n_transactions};
+    }
+    return err;
+}
+
+/* ---- answers ---- */
+
+/* protobuf-c wants strings that end with NUL and can be changed, although it changes none. */
+static char *string_of(const char *text)
+{
+    return text == NULL || text[0] == '\0' ? NULL : (char *)(uintptr_t)text;
+}
+
+/* Copies `text` to *at and moves that behind it; NULL when it is empty. */
+static char *string_copy(char **at, struct bytes text)
+{
+    if (text.size == 0) {
+        return NULL;
+    }
+    char *copy = *at;
+    memcpy(copy, text.data, text.size);
+    copy[text.size] = '\0';
+    *at += text.size + 1;
+    return copy;
+}
+
+static size_t strings_room(const struct txn_result *result)
+{
+    return result->request_id.size + result->leader.size + 2;
+}
+
+static void fill_result(const struct txn_result *result, char **strings,
+                        Weaseldb__V1__CommitResult *out)
+{
+    weaseldb__v1__commit_result__init(out);
+    out->request_id = string_copy(strings, result->request_id);
+    out->leader = string_copy(strings, result->leader);
+    out->status = string_of(result->status);
+    out->reason = string_of(result->reason);
+    out->detail = string_of(result->detail);
+    out->has_version = result->version != 0;
+    out->version = result->version;
+    out->n_conflicts = result->conflict_count;
+    out->conflicts = (uint32_t *)(uintptr_t)result->conflicts;
+}
+
+static enum err pack(const ProtobufCMessage *message, struct arena *arena, struct bytes *out)
+{
+    size_t size = protobuf_c_message_get_packed_size(message);
+    char *packed = arena_try_alloc(arena, size);
+    if (packed == NULL) {
+        return ERR_MEMORY;
+    }
+    *out = bytes_of(packed, protobuf_c_message_pack(message, (uint8_t *)packed));
+    CHECK(out->size == size);
+    return OK;
+}
+
+static enum err protobuf_encode_result(const struct txn_result *result, struct arena *arena,
+                                       struct bytes *out)
+{
+    Weaseldb__V1__CommitResult message;
+    char *strings = arena_try_alloc(arena, strings_room(result));
+    if (strings == NULL) {
+        return ERR_MEMORY;
+    }
+    fill_result(result, &strings, &message);
+    return pack(&message.base, arena, out);
+}
+
+static enum err protobuf_encode_results(const struct txn_result *results, uint32_t count,
+                                        struct arena *arena, struct bytes *out)
+{
+    size_t room = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        room += strings_room(&results[i]);
+    }
+    Weaseldb__V1__CommitResults message = WEASELDB__V1__COMMIT_RESULTS__INIT;
+    Weaseldb__V1__CommitResult *elements = arena_try_alloc(arena, count * sizeof *elements);
+    Weaseldb__V1__CommitResult **pointers = arena_try_alloc(arena, count * sizeof *pointers);
+    char *strings = arena_try_alloc(arena, room);
+    if (elements == NULL || pointers == NULL || strings == NULL) {
+        return ERR_MEMORY;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        fill_result(&results[i], &strings, &elements[i]);
+        elements[i].has_http_status = true;
+        elements[i].http_status = results[i].http_status;
+        pointers[i] = &elements[i];
+    }
+    message.n_results = count;
+    message.results = pointers;
+    return pack(&message.base, arena, out);
+}
+
+static enum err protobuf_encode_version(const struct txn_version_info *info, struct arena *arena,
+                                        struct bytes *out)
+{
+    Weaseldb__V1__RequestIdWindow window = WEASELDB__V1__REQUEST_ID_WINDOW__INIT;
+    Weaseldb__V1__VersionInfo message = WEASELDB__V1__VERSION_INFO__INIT;
+    char *strings = arena_try_alloc(arena, info->leader.size + 1);
+    if (strings == NULL) {
+        return ERR_MEMORY;
+    }
+    window.has_min_version = window.has_seconds = window.has_count = true;
+    window.min_version = info->request_id_min_version;
+    window.seconds = info->request_id_window_sec;
+    window.count = info->request_id_count_max;
+    message.has_version = true;
+    message.version = info->version;
+    message.leader = string_copy(&strings, info->leader);
+    message.has_oldest_read_version = message.has_log_start_version = true;
+    message.oldest_read_version = info->oldest_read_version;
+    message.log_start_version = info->log_start_version;
+    message.request_id_window = &window;
+    return pack(&message.base, arena, out);
+}
+
+static const char *const media_types[] = {"application/protobuf", "application/x-protobuf", NULL};
+
+const struct txn_codec txn_codec_protobuf = {
+    .name = "protobuf",
+    .media_types = media_types,
+    .decode_commit = protobuf_decode_commit,
+    .decode_batch = protobuf_decode_batch,
+    .encode_result = protobuf_encode_result,
+    .encode_results = protobuf_encode_results,
+    .encode_version = protobuf_encode_version,
+};
