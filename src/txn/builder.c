@@ -45,79 +45,47 @@ static const struct bytes field_names[TXN_FIELDS] = {
     [TXN_FIELD_TRANSACTIONS] = NAME("transactions"),
 };
 
-static const struct item_rule {
-    struct bytes name;
-    enum txn_field list;
-    unsigned required; /* sets of fields */
-    unsigned optional;
-} item_rules[] = {
-    [TXN_ITEM_POINT_READ] = {NAME("point_read"), TXN_FIELD_PRECONDITIONS, 1 << TXN_FIELD_KEY,
-                             1 << TXN_FIELD_VERSION},
-    [TXN_ITEM_RANGE_READ] = {NAME("range_read"), TXN_FIELD_PRECONDITIONS,
-                             1 << TXN_FIELD_BEGIN | 1 << TXN_FIELD_END, 1 << TXN_FIELD_VERSION},
-    [TXN_ITEM_WRITE] = {NAME("write"), TXN_FIELD_OPERATIONS,
-                        1 << TXN_FIELD_KEY | 1 << TXN_FIELD_VALUE, 0},
-    [TXN_ITEM_DELETE] = {NAME("delete"), TXN_FIELD_OPERATIONS, 1 << TXN_FIELD_KEY, 0},
-    [TXN_ITEM_RANGE_DELETE] = {NAME("range_delete"), TXN_FIELD_OPERATIONS,
-                               1 << TXN_FIELD_BEGIN | 1 << TXN_FIELD_END, 0},
-};
-
-enum txn_field txn_field_of(struct bytes name)
-{
-    enum txn_field candidate = TXN_FIELD_NONE;
-    switch (name.size) {
-    case 3:
-        candidate = name.data[0] == 'k' ? TXN_FIELD_KEY : TXN_FIELD_END;
-        break;
-    case 4:
-        candidate = TXN_FIELD_TYPE;
-        break;
-    case 5:
-        candidate = name.data[0] == 'v' ? TXN_FIELD_VALUE : TXN_FIELD_BEGIN;
-        break;
-    case 6:
-        candidate = TXN_FIELD_LEADER;
-        break;
-    case 7:
-        candidate = TXN_FIELD_VERSION;
-        break;
-    case 10:
-        candidate = name.data[0] == 'o' ? TXN_FIELD_OPERATIONS : TXN_FIELD_REQUEST_ID;
-        break;
-    case 12:
-        candidate = name.data[0] == 'r' ? TXN_FIELD_READ_VERSION : TXN_FIELD_TRANSACTIONS;
-        break;
-    case 13:
-        candidate = TXN_FIELD_PRECONDITIONS;
-        break;
-    default:
-        return TXN_FIELD_NONE;
+#define RULE(list, first, second, optional, operation)                                             \
+    {                                                                                              \
+        (list), (first), (second), 1U << (first) | ((second) == 0 ? 0 : 1U << (second)),           \
+            (optional), (operation)                                                                \
     }
-    return memcmp(name.data, field_names[candidate].data, name.size) == 0 ? candidate
-                                                                          : TXN_FIELD_NONE;
-}
+
+/* What an item of each type has: one byte string, or two. */
+static const struct item_rule {
+    enum txn_field list;
+    enum txn_field first;  /* TXN_FIELD_KEY or _BEGIN */
+    enum txn_field second; /* TXN_FIELD_VALUE, _END or _NONE */
+    unsigned required;     /* the set of both */
+    unsigned optional;
+    enum txn_operation_type operation;
+} item_rules[] = {
+    [TXN_ITEM_POINT_READ] =
+        RULE(TXN_FIELD_PRECONDITIONS, TXN_FIELD_KEY, TXN_FIELD_NONE, 1U << TXN_FIELD_VERSION, 0),
+    [TXN_ITEM_RANGE_READ] =
+        RULE(TXN_FIELD_PRECONDITIONS, TXN_FIELD_BEGIN, TXN_FIELD_END, 1U << TXN_FIELD_VERSION, 0),
+    [TXN_ITEM_WRITE] = RULE(TXN_FIELD_OPERATIONS, TXN_FIELD_KEY, TXN_FIELD_VALUE, 0, TXN_WRITE),
+    [TXN_ITEM_DELETE] = RULE(TXN_FIELD_OPERATIONS, TXN_FIELD_KEY, TXN_FIELD_NONE, 0, TXN_DELETE),
+    [TXN_ITEM_RANGE_DELETE] =
+        RULE(TXN_FIELD_OPERATIONS, TXN_FIELD_BEGIN, TXN_FIELD_END, 0, TXN_RANGE_DELETE),
+};
 
 enum txn_item_type txn_item_type_of(struct bytes name)
 {
-    enum txn_item_type candidate = TXN_ITEM_NONE;
     switch (name.size) {
-    case 5:
-        candidate = TXN_ITEM_WRITE;
-        break;
-    case 6:
-        candidate = TXN_ITEM_DELETE;
-        break;
-    case 10:
-        candidate = name.data[0] == 'p' ? TXN_ITEM_POINT_READ : TXN_ITEM_RANGE_READ;
-        break;
-    case 12:
-        candidate = TXN_ITEM_RANGE_DELETE;
-        break;
+    case sizeof "write" - 1:
+        return TXN_NAME_IS("write") ? TXN_ITEM_WRITE : TXN_ITEM_NONE;
+    case sizeof "delete" - 1:
+        return TXN_NAME_IS("delete") ? TXN_ITEM_DELETE : TXN_ITEM_NONE;
+    case sizeof "point_read" - 1:
+        return TXN_NAME_IS("point_read")   ? TXN_ITEM_POINT_READ
+               : TXN_NAME_IS("range_read") ? TXN_ITEM_RANGE_READ
+                                           : TXN_ITEM_NONE;
+    case sizeof "range_delete" - 1:
+        return TXN_NAME_IS("range_delete") ? TXN_ITEM_RANGE_DELETE : TXN_ITEM_NONE;
     default:
         return TXN_ITEM_NONE;
     }
-    return memcmp(name.data, item_rules[candidate].name.data, name.size) == 0 ? candidate
-                                                                              : TXN_ITEM_NONE;
 }
 
 /* ---- refusals ---- */
@@ -248,14 +216,34 @@ void txn_build_begin(struct txn_builder *builder, int64_t transaction)
     builder->txn = (struct txn){0};
 }
 
+/* Whether each of eight bytes is within 0x21 to 0x7e: none is above 0x7f, reaches 0x80 with one
+ * more or goes below 0 with 0x21 less. A carry or borrow into a neighbour comes only from a wrong
+ * one. */
+static bool is_printable_word(const char *at)
+{
+    uint64_t word;
+    memcpy(&word, at, sizeof word);
+    const uint64_t each = UINT64_C(0x0101010101010101);
+    return ((word | (word + each) | (word - 0x21 * each)) & 0x80 * each) == 0;
+}
+
 static bool is_printable(struct bytes text)
 {
-    for (size_t i = 0; i < text.size; i++) {
+    if (text.size == 0 || text.size > TXN_REQUEST_ID_BYTES_MAX) {
+        return false;
+    }
+    size_t i = 0;
+    for (; text.size - i >= sizeof(uint64_t); i += sizeof(uint64_t)) {
+        if (!is_printable_word(text.data + i)) {
+            return false;
+        }
+    }
+    for (; i < text.size; i++) {
         if (text.data[i] < 0x21 || text.data[i] > 0x7e) {
             return false;
         }
     }
-    return text.size >= 1 && text.size <= TXN_REQUEST_ID_BYTES_MAX;
+    return true;
 }
 
 static const char *const not_printable = "must be 1 to 128 printable ASCII characters, no blanks";
@@ -333,39 +321,45 @@ static bool is_before(struct bytes begin, struct bytes end)
     return order != 0 ? order < 0 : begin.size < end.size;
 }
 
-static enum err check_fields(struct txn_builder *builder, const struct txn_item *item)
+/* The item's fields are not those of its type: says of the first. */
+static enum err refuse_fields(struct txn_builder *builder, const struct txn_item *item)
 {
     const struct item_rule *rule = &item_rules[item->type];
-    for (enum txn_field field = TXN_FIELD_NONE; field < TXN_FIELDS; field++) {
-        if ((rule->required & ~item->fields) >> field & 1) {
-            return txn_build_refuse(builder, field, "is missing");
-        }
-        if ((item->fields & ~(rule->required | rule->optional)) >> field & 1) {
-            return txn_build_refuse(builder, field, "does not belong to this type");
-        }
-    }
-    return OK;
+    unsigned missing = rule->required & ~item->fields;
+    unsigned wrong = missing | (item->fields & ~(rule->required | rule->optional));
+    enum txn_field field = (enum txn_field)__builtin_ctz(wrong);
+    return txn_build_refuse(builder, field,
+                            (missing >> field & 1) != 0 ? "is missing"
+                                                        : "does not belong to this type");
 }
 
-/* All byte strings that the item has. */
-static enum err check_sizes(struct txn_builder *builder, const struct txn_item *item)
+static enum err check_size(struct txn_builder *builder, enum txn_field field, struct bytes bytes)
 {
-    for (enum txn_field field = TXN_FIELD_KEY; field < TXN_FIELDS_BYTES; field++) {
-        bool is_value = field == TXN_FIELD_VALUE;
-        uint32_t size_max =
-            is_value ? builder->limits->value_bytes_max : builder->limits->key_bytes_max;
-        if ((item->fields >> field & 1) != 0 && item->bytes[field].size > size_max) {
-            return refuse_limit(builder, field, "bytes",
-                                is_value ? "commit.max_value_bytes" : "commit.max_key_bytes",
-                                size_max, item->bytes[field].size);
-        }
+    bool is_value = field == TXN_FIELD_VALUE;
+    uint32_t size_max =
+        is_value ? builder->limits->value_bytes_max : builder->limits->key_bytes_max;
+    if (bytes.size <= size_max) {
+        return OK;
     }
-    return OK;
+    return refuse_limit(builder, field, "bytes",
+                        is_value ? "commit.max_value_bytes" : "commit.max_key_bytes", size_max,
+                        bytes.size);
 }
 
-static uint64_t hash_bytes(uint64_t hash, struct bytes bytes)
+/* The version that a precondition holds at. */
+static enum err resolve_version(struct txn_builder *builder, const struct txn_item *item,
+                                uint64_t *out_version)
 {
-    return XXH3_64bits_withSeed(bytes.data, bytes.size, hash);
+    if ((item->fields & 1U << TXN_FIELD_VERSION) != 0) {
+        *out_version = item->version;
+        return check_version(builder, TXN_FIELD_VERSION, item->version);
+    }
+    if (!builder->has_read_version) {
+        return txn_build_refuse(builder, TXN_FIELD_VERSION,
+                                "is missing, and there is no read_version");
+    }
+    *out_version = builder->read_version;
+    return OK;
 }
 
 static uint64_t hash_header(uint64_t hash, enum txn_item_type type, uint64_t version)
@@ -375,82 +369,50 @@ static uint64_t hash_header(uint64_t hash, enum txn_item_type type, uint64_t ver
            UINT64_C(0xd6e8feb86659fd93);
 }
 
-static enum err add_precondition(struct txn_builder *builder, const struct txn_item *item)
+static uint64_t hash_bytes(uint64_t hash, struct bytes bytes)
 {
-    bool is_range = item->type == TXN_ITEM_RANGE_READ;
-    uint64_t version = builder->read_version;
-    if ((item->fields & 1 << TXN_FIELD_VERSION) != 0) {
-        version = item->version;
-        enum err err = check_version(builder, TXN_FIELD_VERSION, version);
-        if (err != OK) {
-            return err;
-        }
-    } else if (!builder->has_read_version) {
-        return txn_build_refuse(builder, TXN_FIELD_VERSION,
-                                "is missing, and there is no read_version");
-    }
-    struct txn_precondition *out = &builder->preconditions[builder->index];
-    *out = (struct txn_precondition){.version = version, .is_range = is_range};
-    uint64_t hash = hash_header(builder->txn.payload_hash, item->type, version);
-    if (is_range) {
-        out->begin = item->bytes[TXN_FIELD_BEGIN];
-        out->end = item->bytes[TXN_FIELD_END];
-        hash = hash_bytes(hash_bytes(hash, out->begin), out->end);
-    } else {
-        out->begin = item->bytes[TXN_FIELD_KEY];
-        hash = hash_bytes(hash, out->begin);
-    }
-    builder->txn.payload_hash = hash;
-    return OK;
-}
-
-static void add_operation(struct txn_builder *builder, const struct txn_item *item)
-{
-    struct txn_operation *out = &builder->operations[builder->index];
-    uint64_t hash = hash_header(builder->txn.payload_hash, item->type, 0);
-    if (item->type == TXN_ITEM_WRITE) {
-        *out = (struct txn_operation){item->bytes[TXN_FIELD_KEY], item->bytes[TXN_FIELD_VALUE],
-                                      TXN_WRITE};
-        hash = hash_bytes(hash_bytes(hash, out->key), out->value);
-    } else if (item->type == TXN_ITEM_DELETE) {
-        *out = (struct txn_operation){.key = item->bytes[TXN_FIELD_KEY], .type = TXN_DELETE};
-        hash = hash_bytes(hash, out->key);
-    } else {
-        *out = (struct txn_operation){item->bytes[TXN_FIELD_BEGIN], item->bytes[TXN_FIELD_END],
-                                      TXN_RANGE_DELETE};
-        hash = hash_bytes(hash_bytes(hash, out->key), out->value);
-    }
-    builder->txn.payload_hash = hash;
+    return XXH3_64bits_withSeed(bytes.data, bytes.size, hash);
 }
 
 enum err txn_build_item(struct txn_builder *builder, const struct txn_item *item)
 {
-    bool is_operations = builder->list == TXN_FIELD_OPERATIONS;
     const struct item_rule *rule = &item_rules[item->type];
+    bool is_operation = builder->list == TXN_FIELD_OPERATIONS;
     if (item->type == TXN_ITEM_NONE || rule->list != builder->list) {
         return txn_build_refuse(builder, TXN_FIELD_TYPE,
-                                is_operations ? "is none of write, delete and range_delete"
-                                              : "is none of point_read and range_read");
+                                is_operation ? "is none of write, delete and range_delete"
+                                             : "is none of point_read and range_read");
     }
-    enum err err = OK;
     if ((item->fields & ~rule->optional) != rule->required) {
-        err = check_fields(builder, item);
+        return refuse_fields(builder, item);
     }
-    if (err == OK) {
-        err = check_sizes(builder, item);
+    struct bytes first = item->bytes[rule->first];
+    struct bytes second = {NULL, 0};
+    uint64_t version = 0;
+    enum err err = check_size(builder, rule->first, first);
+    if (err == OK && rule->second != TXN_FIELD_NONE) {
+        second = item->bytes[rule->second];
+        err = check_size(builder, rule->second, second);
     }
-    if (err == OK && (rule->required & 1 << TXN_FIELD_BEGIN) != 0 &&
-        !is_before(item->bytes[TXN_FIELD_BEGIN], item->bytes[TXN_FIELD_END])) {
+    if (err == OK && rule->second == TXN_FIELD_END && !is_before(first, second)) {
         err = txn_build_refuse(builder, TXN_FIELD_BEGIN, "must be before end");
+    }
+    if (err == OK && !is_operation) {
+        err = resolve_version(builder, item, &version);
     }
     if (err != OK) {
         return err;
     }
-    if (is_operations) {
-        add_operation(builder, item);
-        return OK;
+    uint64_t hash = hash_bytes(hash_header(builder->txn.payload_hash, item->type, version), first);
+    builder->txn.payload_hash = rule->second == TXN_FIELD_NONE ? hash : hash_bytes(hash, second);
+    if (is_operation) {
+        builder->operations[builder->index] =
+            (struct txn_operation){first, second, rule->operation};
+    } else {
+        builder->preconditions[builder->index] =
+            (struct txn_precondition){first, second, version, rule->second == TXN_FIELD_END};
     }
-    return add_precondition(builder, item);
+    return OK;
 }
 
 void txn_build_end(struct txn_builder *builder, struct txn *out)

@@ -80,8 +80,41 @@ struct txn_builder {
     struct txn txn;
 };
 
-/* The field called `name`, or TXN_FIELD_NONE. */
-enum txn_field txn_field_of(struct bytes name);
+/* Literals, so that the compiler compares words instead of calling memcmp(). */
+#define TXN_NAME_IS(literal) (memcmp(name.data, literal, sizeof(literal) - 1) == 0)
+
+/* The field called `name`, or TXN_FIELD_NONE. Inline: it is asked for each field of each item. */
+static inline enum txn_field txn_field_of(struct bytes name)
+{
+    switch (name.size) {
+    case sizeof "key" - 1:
+        return TXN_NAME_IS("key")   ? TXN_FIELD_KEY
+               : TXN_NAME_IS("end") ? TXN_FIELD_END
+                                    : TXN_FIELD_NONE;
+    case sizeof "type" - 1:
+        return TXN_NAME_IS("type") ? TXN_FIELD_TYPE : TXN_FIELD_NONE;
+    case sizeof "value" - 1:
+        return TXN_NAME_IS("value")   ? TXN_FIELD_VALUE
+               : TXN_NAME_IS("begin") ? TXN_FIELD_BEGIN
+                                      : TXN_FIELD_NONE;
+    case sizeof "leader" - 1:
+        return TXN_NAME_IS("leader") ? TXN_FIELD_LEADER : TXN_FIELD_NONE;
+    case sizeof "version" - 1:
+        return TXN_NAME_IS("version") ? TXN_FIELD_VERSION : TXN_FIELD_NONE;
+    case sizeof "operations" - 1:
+        return TXN_NAME_IS("operations")   ? TXN_FIELD_OPERATIONS
+               : TXN_NAME_IS("request_id") ? TXN_FIELD_REQUEST_ID
+                                           : TXN_FIELD_NONE;
+    case sizeof "read_version" - 1:
+        return TXN_NAME_IS("read_version")   ? TXN_FIELD_READ_VERSION
+               : TXN_NAME_IS("transactions") ? TXN_FIELD_TRANSACTIONS
+                                             : TXN_FIELD_NONE;
+    case sizeof "preconditions" - 1:
+        return TXN_NAME_IS("preconditions") ? TXN_FIELD_PRECONDITIONS : TXN_FIELD_NONE;
+    default:
+        return TXN_FIELD_NONE;
+    }
+}
 
 /* The item type called `name`, or TXN_ITEM_NONE. */
 enum txn_item_type txn_item_type_of(struct bytes name);

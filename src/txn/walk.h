@@ -13,8 +13,8 @@
  *   enum err tree_bytes(builder, field, node, &bytes)
  *   enum err tree_version(builder, field, node, &number)
  *
- * where the last three refuse values of other types. Fields come in any order: a map's values are
- * first found by name, then read in the order that the builder wants.
+ * where the last three refuse values of other types. Fields come in any order: a
+ * transaction's values are first found by name, then read in the order that the builder wants.
  *
  * Static functions instead of a table of pointers: a walk costs as much as the parse of a small
  * commit when none of these is inlined.
@@ -24,7 +24,25 @@
 
 #include "txn/builder.h"
 
-/* The values of a map by field; those of `allowed` that are not there stay as they are. */
+/* The field that a name means: one of `allowed` that is not among those *found before. */
+static inline enum err walk_name(struct txn_builder *builder, tree_node *name, unsigned allowed,
+                                 unsigned *found, enum txn_field *out)
+{
+    struct bytes text;
+    if (!tree_name(name, &text)) {
+        return txn_build_refuse(builder, TXN_FIELD_NONE, "has a name that is not a string");
+    }
+    enum txn_field field = txn_field_of(text);
+    unsigned bit = 1U << field;
+    if ((bit & allowed & ~*found) == 0) {
+        return txn_build_refuse_name(builder, text, (bit & *found) != 0);
+    }
+    *found |= bit;
+    *out = field;
+    return OK;
+}
+
+/* The values of a map by field; those that are not there stay as they are. */
 static inline enum err walk_fields(struct txn_builder *builder, tree_node *map, unsigned allowed,
                                    tree_node *out[TXN_FIELDS])
 {
@@ -34,57 +52,58 @@ static inline enum err walk_fields(struct txn_builder *builder, tree_node *map, 
     unsigned found = 0;
     tree_node *name = tree_first(map);
     for (size_t count = tree_count(map); count > 0; count--) {
-        tree_node *value = name + 1;
-        struct bytes text;
-        if (!tree_name(name, &text)) {
-            return txn_build_refuse(builder, TXN_FIELD_NONE, "has a name that is not a string");
+        enum txn_field field;
+        enum err err = walk_name(builder, name, allowed, &found, &field);
+        if (err != OK) {
+            return err;
         }
-        enum txn_field field = txn_field_of(text);
-        unsigned bit = 1U << field;
-        if ((bit & allowed & ~found) == 0) {
-            return txn_build_refuse_name(builder, text, (bit & found) != 0);
-        }
-        found |= bit;
-        out[field] = value;
-        name = tree_next(value);
+        out[field] = name + 1;
+        name = tree_next(name + 1);
     }
     return OK;
 }
 
-static inline enum err walk_item(struct txn_builder *builder, tree_node *map)
+/* An item's fields are read as they come. */
+static inline enum err walk_item_field(struct txn_builder *builder, enum txn_field field,
+                                       tree_node *value, struct txn_item *item)
 {
-    tree_node *values[TXN_FIELDS] = {NULL};
-    struct txn_item item;
-    enum err err = walk_fields(builder, map, TXN_FIELDS_OF_ITEM, values);
-    if (err != OK) {
-        return err;
+    if (field < TXN_FIELDS_BYTES) {
+        return tree_bytes(builder, field, value, &item->bytes[field]);
     }
-    if (values[TXN_FIELD_TYPE] == NULL) {
-        return txn_build_refuse(builder, TXN_FIELD_TYPE, "is missing");
+    if (field == TXN_FIELD_VERSION) {
+        return tree_version(builder, field, value, &item->version);
     }
     struct bytes type;
-    err = tree_text(builder, TXN_FIELD_TYPE, values[TXN_FIELD_TYPE], &type);
-    if (err != OK) {
-        return err;
+    enum err err = tree_text(builder, field, value, &type);
+    if (err == OK) {
+        item->type = txn_item_type_of(type);
     }
-    item.type = txn_item_type_of(type);
-    item.fields = 0;
-    for (enum txn_field field = TXN_FIELD_KEY; field < TXN_FIELDS_BYTES; field++) {
-        if (values[field] != NULL) {
-            err = tree_bytes(builder, field, values[field], &item.bytes[field]);
-            if (err != OK) {
-                return err;
-            }
-            item.fields |= 1U << field;
+    return err;
+}
+
+static inline enum err walk_item(struct txn_builder *builder, tree_node *map)
+{
+    struct txn_item item;
+    unsigned found = 0;
+    if (!tree_is_map(map)) {
+        return txn_build_refuse(builder, TXN_FIELD_NONE, "must be a map of fields");
+    }
+    tree_node *name = tree_first(map);
+    for (size_t count = tree_count(map); count > 0; count--) {
+        enum txn_field field;
+        enum err err = walk_name(builder, name, TXN_FIELDS_OF_ITEM, &found, &field);
+        if (err == OK) {
+            err = walk_item_field(builder, field, name + 1, &item);
         }
-    }
-    if (values[TXN_FIELD_VERSION] != NULL) {
-        err = tree_version(builder, TXN_FIELD_VERSION, values[TXN_FIELD_VERSION], &item.version);
         if (err != OK) {
             return err;
         }
-        item.fields |= 1U << TXN_FIELD_VERSION;
+        name = tree_next(name + 1);
     }
+    if ((found & 1U << TXN_FIELD_TYPE) == 0) {
+        return txn_build_refuse(builder, TXN_FIELD_TYPE, "is missing");
+    }
+    item.fields = found & ~(1U << TXN_FIELD_TYPE);
     return txn_build_item(builder, &item);
 }
 

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * txn_bodies: writes requests in every format, as a client would, and compares transactions. For
+ * tests, fuzzers and benchmarks; memory comes from malloc, and running out of it aborts.
+ */
+#ifndef SUPPORT_TXN_BODIES_H
+#define SUPPORT_TXN_BODIES_H
+
+#include "txn/codec.h"
+
+enum body_format { BODY_JSON, BODY_MSGPACK, BODY_PROTOBUF, BODY_FORMATS };
+
+/* The codec of a format, by its first media type. */
+const struct txn_codec *body_codec(enum body_format format);
+
+/* A body that grows; followed by REQUEST_BODY_SLACK bytes of BODY_SLACK_BYTE once it is ended. */
+struct body {
+    char *data;
+    size_t size;
+    size_t room;
+};
+
+enum { BODY_SLACK_BYTE = 0x5a };
+
+void body_append(struct body *body, const void *data, size_t size);
+void body_append_text(struct body *body, const char *text);
+void body_append_base64(struct body *body, struct bytes bytes);
+
+/* What a codec may be given; lives until body_free(). */
+struct bytes body_end(struct body *body);
+
+/* Whether the bytes behind an ended body are as body_end() left them. */
+bool body_slack_is_whole(const struct body *body);
+
+void body_free(struct body *body);
+
+/* Each precondition is written with its own version. */
+void body_write_commit(struct body *body, enum body_format format, const struct txn *txn);
+void body_write_batch(struct body *body, enum body_format format, const struct txn_batch *batch);
+
+/* Everything but version_max and payload_hash, which a written txn need not have. */
+bool txn_equal(const struct txn *a, const struct txn *b);
+
+#endif
