@@ -379,6 +379,76 @@ void body_write_batch(struct body *body, enum body_format format, const struct t
     }
 }
 
+/* ---- decoding ---- */
+
+const struct txn_limits body_limits = {1 << 12, 1 << 20, 1 << 10, 1 << 10, 1 << 10};
+
+static bool is_filled(const void *memory, size_t size, unsigned char byte)
+{
+    const unsigned char *at = memory;
+    for (size_t i = 0; i < size; i++) {
+        if (at[i] != byte) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void check_problem(const struct decoded *decoded)
+{
+    const struct http_problem *problem = &decoded->problem;
+    bool is_limit = decoded->err == ERR_LIMIT;
+    CHECK(is_limit || decoded->err == ERR_INVALID);
+    CHECK(problem->status == (is_limit ? 413 : 400) && problem->type != NULL);
+    CHECK(strcmp(problem->outcome, "not_committed") == 0);
+    CHECK((problem->limit_key != NULL) == is_limit);
+    CHECK(!is_limit || problem->actual > problem->limit);
+}
+
+void decode_run(struct decoded *out, const struct txn_codec *codec, struct bytes data,
+                bool is_batch, const struct txn_limits *limits, uint64_t memory_bytes)
+{
+    enum { UNTOUCHED = 0x55 };
+    *out = (struct decoded){.err = OK};
+    memory_budget_init(&out->budget, memory_bytes);
+    chunk_pool_init(&out->pool, &out->budget, 0);
+    arena_init(&out->arena, &out->pool);
+    body_append(&out->body, data.data, data.size);
+    struct bytes body = body_end(&out->body);
+    memset(&out->txn, UNTOUCHED, sizeof out->txn);
+    memset(&out->batch, UNTOUCHED, sizeof out->batch);
+    if (is_batch) {
+        out->err = codec->decode_batch(body, limits, &out->arena, &out->batch, &out->problem);
+    } else {
+        out->err = codec->decode_commit(body, limits, &out->arena, &out->txn, &out->problem);
+    }
+    CHECK(body_slack_is_whole(&out->body));
+    if (out->err != OK) {
+        CHECK(is_filled(&out->txn, sizeof out->txn, UNTOUCHED));
+        CHECK(is_filled(&out->batch, sizeof out->batch, UNTOUCHED));
+    }
+    if (out->err != OK && out->err != ERR_MEMORY) {
+        check_problem(out);
+    }
+}
+
+void decode_commit(struct decoded *out, enum body_format format, struct bytes data)
+{
+    decode_run(out, body_codec(format), data, false, &body_limits, 1 << 26);
+}
+
+void decode_batch(struct decoded *out, enum body_format format, struct bytes data)
+{
+    decode_run(out, body_codec(format), data, true, &body_limits, 1 << 26);
+}
+
+void decode_free(struct decoded *decoded)
+{
+    arena_reset(&decoded->arena);
+    chunk_pool_deinit(&decoded->pool);
+    body_free(&decoded->body);
+}
+
 bool txn_equal(const struct txn *a, const struct txn *b)
 {
     if (!bytes_equal(a->request_id, b->request_id) || !bytes_equal(a->leader, b->leader) ||

@@ -38,6 +38,31 @@ void body_free(struct body *body);
 void body_write_commit(struct body *body, enum body_format format, const struct txn *txn);
 void body_write_batch(struct body *body, enum body_format format, const struct txn_batch *batch);
 
+/* One decoding: of a copy of the body that ends where its slack ends, into an arena of its own. */
+struct decoded {
+    struct memory_budget budget;
+    struct chunk_pool pool;
+    struct arena arena;
+    struct body body;
+    enum err err;
+    struct txn txn; /* of a commit, when err is OK */
+    struct txn_batch batch;
+    struct http_problem problem; /* when it is ERR_INVALID or ERR_LIMIT */
+};
+
+extern const struct txn_limits body_limits; /* generous */
+
+/* Decodes, and checks what every decoding must keep to: the slack is restored, and on errors the
+ * result untouched and the problem filled in. `memory_bytes`: of the arena's budget. */
+void decode_run(struct decoded *out, const struct txn_codec *codec, struct bytes data,
+                bool is_batch, const struct txn_limits *limits, uint64_t memory_bytes);
+
+/* The same with the generous limits and plenty of memory. */
+void decode_commit(struct decoded *out, enum body_format format, struct bytes data);
+void decode_batch(struct decoded *out, enum body_format format, struct bytes data);
+
+void decode_free(struct decoded *decoded);
+
 /* Everything but version_max and payload_hash, which a written txn need not have. */
 bool txn_equal(const struct txn *a, const struct txn *b);
 
