@@ -197,6 +197,8 @@ bool config_set(struct config *config, const char *assignment, const struct conf
     return load(config, NULL, line, strlen(line), report);
 }
 
+enum { LOG_OVERHEAD_BYTES = 8192 }; /* more than a segment's and a batch's headers take */
+
 bool config_check(const struct config *config, const struct config_report *report)
 {
     bool good = true;
@@ -206,6 +208,25 @@ bool config_check(const struct config *config, const struct config_report *repor
                 ": must be at most half of http.memory_limit_bytes "
                 "= %" PRId64 ", or no such body could ever be taken",
                 config->http.max_body_bytes, config->http.memory_limit_bytes);
+        good = false;
+    }
+    int64_t ring = config->commit_status.ring_buffer_size;
+    if ((ring & (ring - 1)) != 0) {
+        mistake(report,
+                "http.pipelines.commit_status.ring_buffer_size = %" PRId64
+                ": must be a power of two",
+                ring);
+        good = false;
+    }
+    /* A transaction takes less in the log than in any body, but for some bytes an operation. */
+    int64_t record_bytes_max = config->http.max_body_bytes + 16 * config->commit.max_operations;
+    if (config->log.segment_bytes < record_bytes_max + LOG_OVERHEAD_BYTES) {
+        mistake(
+            report,
+            "log.segment_bytes = %" PRId64 ": must be at least %" PRId64
+            ", or the largest transaction would not fit (http.max_body_bytes, 16 bytes for each "
+            "of commit.max_operations, and %d)",
+            config->log.segment_bytes, record_bytes_max + LOG_OVERHEAD_BYTES, LOG_OVERHEAD_BYTES);
         good = false;
     }
     return good;

@@ -22,6 +22,8 @@
 
 enum { CONFIG_STRING_BYTES = 128, CONFIG_FILE_BYTES_MAX = 1 << 20 };
 
+enum config_durability { CONFIG_DURABILITY_SYNC, CONFIG_DURABILITY_NONE };
+
 /* Integers as in the file; the index of the choice for keys that take one of several words.
  * Meanings, defaults and ranges: config_keys.c. */
 struct config {
@@ -42,6 +44,26 @@ struct config {
         int64_t memory_limit_bytes;
         int64_t stream_buffer_bytes;
     } http;
+    struct {
+        int64_t ring_buffer_size;
+        int64_t threads;
+    } commit_status; /* [http.pipelines.commit_status] */
+    struct {
+        int64_t max_key_bytes;
+        int64_t max_value_bytes;
+        int64_t max_operations;
+        int64_t max_preconditions;
+        int64_t max_batch_transactions;
+        int64_t conflict_window_sec;
+        int64_t conflict_window_bytes;
+        int64_t request_id_window_sec;
+        int64_t request_id_window_count;
+    } commit;
+    struct {
+        char directory[CONFIG_STRING_BYTES];
+        int64_t durability; /* enum config_durability */
+        int64_t segment_bytes;
+    } log;
     struct {
         int64_t level;  /* enum log_level */
         int64_t format; /* enum log_format */

@@ -13,7 +13,10 @@
 
 #define JSON BYTES("application/json")
 
+enum { READYZ_BYTES = 256 };
+
 static struct server *the_server;
+static const struct commit_service *the_commits;
 
 static enum handler_verdict root(struct exchange *exchange, void *context)
 {
@@ -24,6 +27,16 @@ static enum handler_verdict root(struct exchange *exchange, void *context)
         "  \"version\": \"" WEASELDB_VERSION "\",\n"
         "  \"endpoints\": [\n"
         "    {\"method\": \"GET\", \"path\": \"/\", \"answers\": \"what this server is\"},\n"
+        "    {\"method\": \"POST\", \"path\": \"/v1/commit\", \"answers\": \"one transaction: "
+        "committed at a version, or why not\"},\n"
+        "    {\"method\": \"POST\", \"path\": \"/v1/commits\", \"answers\": \"several "
+        "transactions, "
+        "in order\"},\n"
+        "    {\"method\": \"GET\", \"path\": \"/v1/status\", \"answers\": \"?request_id=ID: what "
+        "became "
+        "of a commit\"},\n"
+        "    {\"method\": \"GET\", \"path\": \"/v1/version\", \"answers\": \"the latest durable "
+        "version\"},\n"
         "    {\"method\": \"GET\", \"path\": \"/livez\", \"answers\": \"200 while every pipeline "
         "stage "
         "makes progress\"},\n"
@@ -70,22 +83,34 @@ static enum handler_verdict readyz(struct exchange *exchange, void *context)
         return HANDLER_ANSWERED;
     }
     bool verbose = verbose_parameter.given;
-    bool ready = !server_is_draining(the_server);
+    bool draining = server_is_draining(the_server);
+    bool writable = commit_is_writable(the_commits);
+    bool ready = writable && !draining;
     if (verbose) {
-        exchange_answer(
-            exchange, ready ? 200 : 503, JSON,
-            ready
-                ? BYTES("{\"status\":\"ready\",\"checks\":[{\"name\":\"draining\",\"ok\":true}]}\n")
-                : BYTES("{\"status\":\"not "
-                        "ready\",\"checks\":[{\"name\":\"draining\",\"ok\":false}]}\n"));
-    } else if (ready) {
-        exchange_answer(exchange, 200, JSON, BYTES("{\"status\":\"ready\"}\n"));
-    } else {
-        exchange_answer_problem(exchange,
-                                &(struct http_problem){.status = 503,
-                                                       .type = "not-ready",
-                                                       .detail = "The server is shutting down."});
+        char *body = arena_try_alloc(exchange->arena, READYZ_BYTES);
+        if (body != NULL) {
+            int size = snprintf(body, READYZ_BYTES,
+                                "{\"status\":\"%s\",\"checks\":["
+                                "{\"name\":\"recovered\",\"ok\":true},"
+                                "{\"name\":\"writable\",\"ok\":%s},"
+                                "{\"name\":\"draining\",\"ok\":%s}]}\n",
+                                ready ? "ready" : "not ready", writable ? "true" : "false",
+                                draining ? "false" : "true");
+            exchange_answer(exchange, ready ? 200 : 503, JSON, bytes_of(body, (size_t)size));
+            return HANDLER_ANSWERED;
+        }
     }
+    if (ready) {
+        exchange_answer(exchange, 200, JSON, BYTES("{\"status\":\"ready\"}\n"));
+        return HANDLER_ANSWERED;
+    }
+    exchange_answer_problem(
+        exchange,
+        &(struct http_problem){.status = 503,
+                               .type = "not-ready",
+                               .detail = draining ? "The server is shutting down."
+                                                  : "The commit log cannot be written: "
+                                                    "no space is left, or it has failed."});
     return HANDLER_ANSWERED;
 }
 
@@ -203,9 +228,10 @@ static struct engine_route routes[] = {
     {.match = {.pattern = "/metrics", .method = HTTP_GET}, .handle = metrics},
 };
 
-enum err endpoints_add(struct server *server)
+enum err endpoints_add(struct server *server, const struct commit_service *commits)
 {
     the_server = server;
+    the_commits = commits;
     add_metrics(server_metrics(server));
     for (size_t i = 0; i < sizeof routes / sizeof routes[0]; i++) {
         routes[i].context = server;

@@ -7,12 +7,13 @@
 #ifndef WEASELDB_ENDPOINTS_H
 #define WEASELDB_ENDPOINTS_H
 
+#include "commit/commit.h"
 #include "engine/server.h"
 
 /* A stage that has work and makes no progress for so long is not alive. */
 enum { ENDPOINTS_STUCK_MS = 10000 };
 
 /* Adds the routes and the process's own metrics. Once a process. */
-enum err endpoints_add(struct server *server) WARN_UNUSED;
+enum err endpoints_add(struct server *server, const struct commit_service *commits) WARN_UNUSED;
 
 #endif

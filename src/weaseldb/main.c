@@ -8,6 +8,8 @@
 #include "base/logger.h"
 #include "base/thread.h"
 #include "engine/server.h"
+#include "weaseldb/commit_routes.h"
+#include "weaseldb/database.h"
 #include "weaseldb/endpoints.h"
 #include "weaseldb/options.h"
 #include "weaseldb/systemd.h"
@@ -22,6 +24,7 @@ enum { SIGNAL_BASE = 128 }; /* a process ended by a signal exits with this and i
 struct program {
     struct options options;
     struct config config; /* in force */
+    struct database database;
     struct server *server;
     struct thread drainer;
     bool answered;
@@ -77,6 +80,31 @@ static void say_where(const struct program *program)
     (void)fflush(stdout);
 }
 
+/* On a service thread. The main thread hears of it like of any signal. */
+static void log_failed(void)
+{
+    log_error("the commit log has failed; commits under way are answered unknown, and the server "
+              "stops");
+    (void)kill(getpid(), SIGUSR2);
+}
+
+static enum err add_routes(struct program *program)
+{
+    const struct config *config = &program->config;
+    const struct commit_routes_config commit_routes = {
+        .service = program->database.commits,
+        .log = program->database.log,
+        .limits = database_limits(config),
+        .body_bytes_max = (uint64_t)config->http.max_body_bytes,
+        .ring_buffer_size = (unsigned)config->commit_status.ring_buffer_size,
+        .threads = (unsigned)config->commit_status.threads,
+        .relaxed = config->log.durability == CONFIG_DURABILITY_NONE,
+        .log_failed = log_failed,
+    };
+    enum err err = endpoints_add(program->server, program->database.commits);
+    return err == OK ? commit_routes_add(program->server, &commit_routes) : err;
+}
+
 static enum err start(struct program *program)
 {
     int sockets[SYSTEMD_SOCKETS_MAX];
@@ -93,7 +121,7 @@ static enum err start(struct program *program)
         log_error("cannot open the server", LOG_STRING("error", err_name(err)));
         return err;
     }
-    err = endpoints_add(program->server);
+    err = add_routes(program);
     if (err == OK) {
         err = server_start(program->server);
     }
@@ -149,9 +177,9 @@ static void drain_run(void *argument)
 }
 
 /* True: everything was answered in time. */
-static bool stop(struct program *program, const sigset_t *signals, int first)
+static bool stop(struct program *program, const sigset_t *signals, const char *reason)
 {
-    log_info("shutting down", LOG_STRING("signal", strsignal(first)),
+    log_info("shutting down", LOG_STRING("reason", reason),
              LOG_U64("at_most_sec", (uint64_t)program->config.http.drain_timeout_sec));
     systemd_notify("STOPPING=1");
     server_drain(program->server);
@@ -181,13 +209,16 @@ static int serve(struct program *program, const sigset_t *signals)
         if (number == SIGHUP) {
             reload(program);
         } else if (number == SIGTERM || number == SIGINT) {
-            bool answered = stop(program, signals, number);
+            bool answered = stop(program, signals, strsignal(number));
             if (answered) {
                 log_info("stopped; everything was answered");
             } else {
                 log_warn("stopped; connections were cut when the time was up");
             }
             return answered ? EXIT_OK : EXIT_RUNTIME;
+        } else if (number == SIGUSR2) {
+            (void)stop(program, signals, "the commit log has failed");
+            return EXIT_RUNTIME;
         }
     }
 }
@@ -206,6 +237,7 @@ int main(int argc, char **argv)
     (void)sigaddset(&signals, SIGINT);
     (void)sigaddset(&signals, SIGHUP);
     (void)sigaddset(&signals, SIGUSR1);
+    (void)sigaddset(&signals, SIGUSR2);
     (void)pthread_sigmask(SIG_BLOCK, &signals, NULL);
     struct sigaction ignore = {.sa_handler = SIG_IGN};
     (void)sigaction(SIGPIPE, &ignore, NULL);
@@ -215,11 +247,14 @@ int main(int argc, char **argv)
     if (logger_start() != OK) {
         log_warn("no logger thread; log lines are written by those who log");
     }
-    if (start(&program) == OK) {
-        say_where(&program);
-        systemd_notify("READY=1\nSTATUS=serving");
-        status = serve(&program, &signals);
-        server_close(program.server);
+    if (database_open(&program.config, &program.database) == OK) {
+        if (start(&program) == OK) {
+            say_where(&program);
+            systemd_notify("READY=1\nSTATUS=serving");
+            status = serve(&program, &signals);
+            server_close(program.server);
+        }
+        database_close(&program.database);
     }
     logger_stop();
     options_deinit(&program.options);

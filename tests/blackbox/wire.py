@@ -156,8 +156,9 @@ def request(target, method="GET", headers="", body=b""):
 class Server:
     """A process under test; its end is checked."""
 
-    def __init__(self, program, *arguments, env=None, pass_fds=(), limits=None, ready=None):
+    def __init__(self, program, *arguments, env=None, pass_fds=(), limits=None, ready=None, cwd=None):
         self.directory = tempfile.TemporaryDirectory(prefix="weasel-")
+        self.cwd = cwd or self.directory.name  # where weaseldb keeps its log by default
         self.errors = open(self.directory.name + "/stderr", "w+b")
 
         def before():
@@ -173,6 +174,7 @@ class Server:
             env={**os.environ, **(env or {})},
             pass_fds=pass_fds,
             preexec_fn=before,
+            cwd=self.cwd,
         )
         self.pid = self.process.pid
         self.addresses = []
@@ -274,7 +276,7 @@ def testserver(*arguments, **options):
 
 
 def weaseldb(*sets, arguments=(), **options):
-    words = [word for item in ("http.port=0", *sets) for word in ("--set", item)]
+    words = [word for item in ("http.port=0", f"log.segment_bytes={16 << 20}", *sets) for word in ("--set", item)]
     return Server("weaseldb", *words, *arguments, ready=lambda server: server.wait_log(server), **options)
 
 

@@ -1,0 +1,530 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Opening: what is on the disk, judged by these rules in this order. All but the last refuse,
+ * change nothing, and say where.
+ *
+ *  1. One process at a directory (lock).
+ *  2. Segments without a `state` file, or a damaged one: not a log of ours, or not all of it.
+ *  3. Each segment's header is whole, of a format we know, of this log, and continues the segment
+ *     before it: number, first version, first batch.
+ *  4. The newest segment that `state` knows of is there.
+ *  5. In each segment batches follow each other without a gap in number or version, up to the first
+ *     place where none stands. All but the last segment continue in the next one (rule 3), so what
+ *     is missing there is damage.
+ *  6. In the last one, a valid batch anywhere behind that place is proof of damage, since a batch
+ * is written only after all before it are durable.
+ *  7. Else what stands there is the torn end of a write that was never acknowledged: it is zeroed
+ *     and synced, so that nothing of it can ever be taken for a part of later batches.
+ */
+#include "base/check.h"
+#include "commitlog/log_internal.h"
+#include "commitlog/scan.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
+struct segment_name {
+    uint64_t first_version;
+    uint32_t ordinal;
+};
+
+struct recovery {
+    struct log *log;
+    const struct log_visitor *visitor;
+    struct log_problem *problem;
+    struct segment_name *names; /* in order */
+    size_t name_count;
+    size_t name_capacity;
+    bool out_of_memory;
+    uint64_t bytes_done;
+    uint64_t bytes_all;
+    struct txn_operation *operations; /* scratch */
+    uint32_t operation_capacity;
+};
+
+__attribute__((format(printf, 3, 4))) static enum err refuse(struct recovery *recovery,
+                                                             enum err err, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(recovery->problem->text, sizeof recovery->problem->text, format, arguments);
+    va_end(arguments);
+    return err;
+}
+
+static enum err refuse_system(struct recovery *recovery, enum err err, const char *what)
+{
+    if (err == ERR_MEMORY) {
+        return refuse(recovery, err, "out of memory (%s)", what);
+    }
+    return refuse(recovery, ERR_SYSTEM, "%s: %s", what, strerror(errno));
+}
+
+/* ---- which segments there are ---- */
+
+static void note_name(void *context, const char *name)
+{
+    struct recovery *recovery = context;
+    struct segment_name found;
+    if (!log_segment_name_parse(name, &found.first_version, &found.ordinal)) {
+        return;
+    }
+    if (recovery->name_count == recovery->name_capacity) {
+        size_t capacity = recovery->name_capacity == 0 ? 64 : recovery->name_capacity * 2;
+        struct segment_name *larger = realloc(recovery->names, capacity * sizeof *recovery->names);
+        if (larger == NULL) {
+            recovery->out_of_memory = true;
+            return;
+        }
+        recovery->names = larger;
+        recovery->name_capacity = capacity;
+    }
+    recovery->names[recovery->name_count++] = found;
+}
+
+static int compare_names(const void *left, const void *right)
+{
+    const struct segment_name *a = left;
+    const struct segment_name *b = right;
+    if (a->first_version != b->first_version) {
+        return a->first_version < b->first_version ? -1 : 1;
+    }
+    return a->ordinal < b->ordinal ? -1 : a->ordinal > b->ordinal;
+}
+
+static enum err list_segments(struct recovery *recovery)
+{
+    struct storage *storage = recovery->log->storage;
+    enum err err = storage->operations->list(storage, note_name, recovery);
+    if (err != OK || recovery->out_of_memory) {
+        return refuse_system(recovery, err == OK ? ERR_MEMORY : err, "listing the directory");
+    }
+    if (recovery->name_count > 0) {
+        qsort(recovery->names, recovery->name_count, sizeof *recovery->names, compare_names);
+    }
+    for (size_t i = 0; i < recovery->name_count; i++) {
+        char name[STORAGE_NAME_BYTES];
+        struct storage_file *file;
+        uint64_t size = 0;
+        log_segment_name(recovery->names[i].first_version, recovery->names[i].ordinal, name);
+        err = storage->operations->open(storage, name, false, &file);
+        if (err == OK) {
+            err = storage->operations->size(storage, file, &size);
+            storage->operations->close(storage, file);
+        }
+        if (err != OK) {
+            return refuse_system(recovery, err, name);
+        }
+        recovery->bytes_all += size;
+    }
+    return OK;
+}
+
+static enum err load_state(struct recovery *recovery)
+{
+    struct log *log = recovery->log;
+    enum err err = log_state_load(log->storage, &log->state);
+    if (err == OK) {
+        return OK;
+    }
+    if (err == ERR_INVALID) {
+        return refuse(recovery, ERR_INVALID,
+                      "the file `state` is damaged or of another format; restore it from a backup");
+    }
+    if (err != ERR_CLOSED) {
+        return refuse_system(recovery, err, "state");
+    }
+    if (recovery->name_count > 0) {
+        return refuse(recovery, ERR_INVALID,
+                      "there are %zu segments but no file `state`: this is not the whole of a log; "
+                      "restore the file from a backup",
+                      recovery->name_count);
+    }
+    uint64_t id = 0;
+    if (getrandom(&id, sizeof id, 0) != sizeof id) {
+        return refuse_system(recovery, ERR_SYSTEM, "random bytes");
+    }
+    log->state = (struct log_state){.log_id = id};
+    return OK;
+}
+
+/* ---- one segment ---- */
+
+static enum err check_header(struct recovery *recovery, const char *name, size_t index,
+                             enum log_header_result result, const struct scan *scan)
+{
+    const struct log *log = recovery->log;
+    const struct log_segment_header *header = &scan->header;
+    if (result == LOG_HEADER_FUTURE) {
+        return refuse(
+            recovery, ERR_INVALID,
+            "%s was written by a later version of this program, in a format that this one "
+            "does not know",
+            name);
+    }
+    if (result == LOG_HEADER_BAD) {
+        return refuse(recovery, ERR_INVALID, "%s: its header (offset 0) is damaged", name);
+    }
+    if (header->log_id != log->state.log_id) {
+        return refuse(recovery, ERR_INVALID,
+                      "%s belongs to another log (%016" PRIx64 ", this one is %016" PRIx64 ")",
+                      name, header->log_id, log->state.log_id);
+    }
+    if (header->first_version != recovery->names[index].first_version) {
+        return refuse(recovery, ERR_INVALID,
+                      "%s holds a segment that begins with version %" PRIu64
+                      ": it has been renamed",
+                      name, header->first_version);
+    }
+    if (index > 0 && header->number != log->segment_number + 1) {
+        return refuse(recovery, ERR_INVALID,
+                      "a segment is missing before %s: it is number %" PRIu64
+                      ", and the one before it is number %" PRIu64,
+                      name, header->number, log->segment_number);
+    }
+    if (index > 0 && (header->first_version != log->last_version + 1 ||
+                      header->first_batch != log->next_batch)) {
+        return refuse(recovery, ERR_INVALID,
+                      "damage at the end of the segment before %s, at its offset %" PRIu64
+                      ": the last batch found is number %" PRIu64 " with version %" PRIu64
+                      ", and the next segment begins with batch %" PRIu64 " and version %" PRIu64
+                      "; see `weasel log repair --truncate-at %" PRIu64 " --yes`",
+                      name, log->offset, log->next_batch - 1, log->last_version,
+                      header->first_batch, header->first_version, log->last_version);
+    }
+    return OK;
+}
+
+static enum err visit_record(struct recovery *recovery, const struct log_record *record,
+                             struct bytes operations, uint64_t timestamp_us)
+{
+    if (record->operation_count > recovery->operation_capacity) {
+        struct txn_operation *larger =
+            realloc(recovery->operations, record->operation_count * sizeof *larger);
+        if (larger == NULL) {
+            return ERR_MEMORY;
+        }
+        recovery->operations = larger;
+        recovery->operation_capacity = record->operation_count;
+    }
+    for (uint32_t i = 0; i < record->operation_count; i++) {
+        if (!log_operation_decode(&operations, &recovery->operations[i])) {
+            return ERR_INVALID;
+        }
+    }
+    struct log_record whole = *record;
+    whole.operations = recovery->operations;
+    recovery->visitor->record(recovery->visitor->context, &whole, timestamp_us);
+    return OK;
+}
+
+/* The records of a batch whose checksums are right; what is wrong in them is a writer's fault. */
+static enum err take_records(struct recovery *recovery, const struct log_batch_header *header,
+                             struct bytes payload)
+{
+    bool wanted = recovery->visitor->batch(recovery->visitor->context, header);
+    uint64_t version = header->first_version;
+    uint32_t count = 0;
+    while (payload.size > 0) {
+        struct log_record record;
+        struct bytes operations;
+        if (!log_record_decode(&payload, &record, &operations) ||
+            (record.type == LOG_RECORD_COMMIT && record.version != version)) {
+            return ERR_INVALID;
+        }
+        version += record.type == LOG_RECORD_COMMIT;
+        count++;
+        if (wanted) {
+            enum err err = visit_record(recovery, &record, operations, header->timestamp_us);
+            if (err != OK) {
+                return err;
+            }
+        }
+    }
+    return count == header->count && version == header->last_version + 1 ? OK : ERR_INVALID;
+}
+
+static enum err take_batch(struct recovery *recovery, const char *name, uint64_t offset,
+                           const struct log_batch_header *header, struct bytes payload)
+{
+    struct log *log = recovery->log;
+    enum err err = ERR_INVALID;
+    if (header->number == log->next_batch && header->first_version == log->last_version + 1 &&
+        header->timestamp_us >= log->last_us) {
+        err = take_records(recovery, header, payload);
+    }
+    if (err == ERR_INVALID) {
+        return refuse(recovery, ERR_INVALID,
+                      "%s, offset %" PRIu64 ": batch %" PRIu64 " (versions %" PRIu64 " to %" PRIu64
+                      ") does not follow batch %" PRIu64 " (version %" PRIu64 "), or is malformed",
+                      name, offset, header->number, header->first_version, header->last_version,
+                      log->next_batch - 1, log->last_version);
+    }
+    if (err != OK) {
+        return refuse_system(recovery, err, name);
+    }
+    log->next_batch++;
+    log->last_version = header->last_version;
+    log->last_us = header->timestamp_us;
+    return OK;
+}
+
+/* All batches up to the place where none stands. */
+static enum err take_batches(struct recovery *recovery, const char *name, struct scan *scan)
+{
+    uint64_t before = recovery->bytes_done;
+    for (;;) {
+        struct log_batch_header header;
+        struct bytes payload;
+        uint64_t offset = scan->offset;
+        switch (scan_next(scan, &header, &payload)) {
+        case SCAN_ERROR:
+            return refuse_system(recovery, ERR_SYSTEM, name);
+        case SCAN_END:
+            recovery->bytes_done = before + scan->file_bytes;
+            return OK;
+        case SCAN_BATCH:
+            break;
+        }
+        enum err err = take_batch(recovery, name, offset, &header, payload);
+        if (err != OK) {
+            return err;
+        }
+        recovery->bytes_done = before + scan->offset;
+        if (recovery->visitor->progress != NULL) {
+            recovery->visitor->progress(recovery->visitor->context, recovery->bytes_done,
+                                        recovery->bytes_all);
+        }
+    }
+}
+
+/* Rules 6 and 7. */
+static enum err cut_torn_tail(struct recovery *recovery, const char *name, struct scan *scan)
+{
+    struct storage *storage = scan->storage;
+    struct log *log = recovery->log;
+    uint64_t end;
+    enum err err = scan_find_end_of_data(scan, scan->offset, &end);
+    if (err != OK) {
+        return refuse_system(recovery, err, name);
+    }
+    if (end == scan->offset) {
+        return OK;
+    }
+    bool found;
+    uint64_t at;
+    err = scan_find(scan, scan->offset, &found, &at);
+    if (err != OK) {
+        return refuse_system(recovery, err, name);
+    }
+    if (found) {
+        return refuse(recovery, ERR_INVALID,
+                      "%s, offset %" PRIu64 ": no valid batch stands here (number %" PRIu64
+                      ", after version %" PRIu64 "), but one does behind it, at offset %" PRIu64
+                      ": acknowledged transactions are damaged. Restore a backup, or give up what "
+                      "follows: weasel log repair --truncate-at %" PRIu64 " --yes",
+                      name, scan->offset, log->next_batch, log->last_version, at,
+                      log->last_version);
+    }
+    static const char zeros[4096];
+    for (uint64_t cut = scan->offset; err == OK && cut < end; cut += sizeof zeros) {
+        size_t size = end - cut < sizeof zeros ? (size_t)(end - cut) : sizeof zeros;
+        err = storage->operations->write(storage, scan->file, cut, zeros, size);
+    }
+    if (err == OK) {
+        err = storage->operations->sync(storage, scan->file);
+    }
+    return err == OK ? OK : refuse_system(recovery, err, name);
+}
+
+/* ---- all of them ---- */
+
+static enum err take_segment(struct recovery *recovery, size_t index)
+{
+    struct log *log = recovery->log;
+    char name[STORAGE_NAME_BYTES];
+    struct scan scan;
+    enum log_header_result result;
+    log_segment_name(recovery->names[index].first_version, recovery->names[index].ordinal, name);
+    enum err err = scan_open(&scan, log->storage, name, &result);
+    if (err != OK) {
+        return refuse_system(recovery, err, name);
+    }
+    err = check_header(recovery, name, index, result, &scan);
+    if (err == OK) {
+        if (index == 0) {
+            log->last_version = scan.header.first_version - 1;
+            log->next_batch = scan.header.first_batch;
+            atomic_store(&log->first_version, scan.header.first_version);
+        }
+        log->segment_number = scan.header.number;
+        log->segment_first_version = scan.header.first_version;
+        log->segment_ordinal = recovery->names[index].ordinal;
+        err = take_batches(recovery, name, &scan);
+        log->offset = scan.offset;
+        log->segment_bytes = scan.file_bytes;
+    }
+    if (err == OK && index + 1 == recovery->name_count) {
+        if (log->state.has_segments && log->segment_number < log->state.newest_segment) {
+            err = refuse(recovery, ERR_INVALID,
+                         "segment number %" PRIu64 " is missing: the last one here is %s, number "
+                         "%" PRIu64,
+                         log->state.newest_segment, name, log->segment_number);
+        } else {
+            err = cut_torn_tail(recovery, name, &scan);
+        }
+        if (err == OK) {
+            log->segment = scan.file; /* written to from now on */
+            scan.file = NULL;
+        }
+    }
+    scan_close(&scan);
+    return err;
+}
+
+static enum err take_segments(struct recovery *recovery)
+{
+    struct log *log = recovery->log;
+    if (recovery->name_count == 0 && log->state.has_segments) {
+        return refuse(recovery, ERR_INVALID,
+                      "all segments are missing: `state` knows of number %" PRIu64,
+                      log->state.newest_segment);
+    }
+    for (size_t i = 0; i < recovery->name_count; i++) {
+        enum err err = take_segment(recovery, i);
+        if (err != OK) {
+            return err;
+        }
+    }
+    return OK;
+}
+
+/* From here on files are written. */
+static enum err begin(struct recovery *recovery)
+{
+    struct log *log = recovery->log;
+    log->state.epoch++;
+    enum err err = log_state_store(log->storage, &log->state);
+    if (err != OK) {
+        return refuse_system(recovery, err, "writing `state`");
+    }
+    atomic_store(&log->segments, recovery->name_count);
+    atomic_store(&log->bytes, recovery->bytes_all);
+    if (log->segment == NULL) {
+        atomic_store(&log->first_version, 1);
+        err = log_prepare_now(log, &log->prepared);
+        if (err == OK) {
+            err = log_begin_segment(log);
+        }
+        if (err != OK) {
+            return refuse_system(recovery, err, "making the first segment");
+        }
+    }
+    atomic_store(&log->left, log->segment_bytes - log->offset);
+    if (log->offset > LOG_SEGMENT_HEADER_BYTES) {
+        log_preparer_ask(log);
+    }
+    err = log_preparer_start(log);
+    return err == OK ? OK : refuse_system(recovery, err, "starting a thread");
+}
+
+static struct log *log_make(const struct log_config *config, struct storage *storage)
+{
+    struct log *log = aligned_alloc(64, (sizeof *log + 63) / 64 * 64);
+    if (log != NULL) {
+        memset(log, 0, sizeof *log);
+        log->config = *config;
+        log->storage = storage;
+        CHECK(pthread_mutex_init(&log->lock, NULL) == 0);
+        CHECK(pthread_cond_init(&log->changed, NULL) == 0);
+    }
+    return log;
+}
+
+enum err log_open(const struct log_config *config, struct storage *storage,
+                  const struct log_visitor *visitor, struct log **out,
+                  struct log_problem *out_problem)
+{
+    CHECK(config->segment_bytes >= LOG_SEGMENT_BYTES_MIN);
+    struct recovery recovery = {.visitor = visitor, .problem = out_problem};
+    uint64_t holder = 0;
+    recovery.log = log_make(config, storage);
+    if (recovery.log == NULL) {
+        return refuse_system(&recovery, ERR_MEMORY, "opening");
+    }
+    enum err err = storage->operations->lock(storage, &holder);
+    if (err == ERR_FULL) {
+        err = refuse(&recovery, ERR_FULL,
+                     "the directory is in use by the process with pid %" PRIu64, holder);
+    } else if (err != OK) {
+        err = refuse_system(&recovery, err, "lock");
+    }
+    if (err == OK) {
+        err = list_segments(&recovery);
+    }
+    if (err == OK) {
+        err = load_state(&recovery);
+    }
+    if (err == OK) {
+        err = take_segments(&recovery);
+    }
+    if (err == OK) {
+        err = begin(&recovery);
+    }
+    free(recovery.names);
+    free(recovery.operations);
+    if (err != OK) {
+        log_close(recovery.log);
+        return err;
+    }
+    *out = recovery.log;
+    return OK;
+}
+
+void log_close(struct log *log)
+{
+    log_preparer_stop(log);
+    if (log->segment != NULL) {
+        log->storage->operations->close(log->storage, log->segment);
+    }
+    CHECK(pthread_mutex_destroy(&log->lock) == 0);
+    CHECK(pthread_cond_destroy(&log->changed) == 0);
+    free(log->batch);
+    free(log);
+}
+
+uint64_t log_id(const struct log *log)
+{
+    return log->state.log_id;
+}
+
+uint64_t log_epoch(const struct log *log)
+{
+    return log->state.epoch;
+}
+
+uint64_t log_first_version(const struct log *log)
+{
+    return atomic_load(&log->first_version);
+}
+
+uint64_t log_last_version(const struct log *log)
+{
+    return log->last_version;
+}
+
+struct log_stats log_stats(const struct log *log)
+{
+    return (struct log_stats){
+        .segments = atomic_load(&log->segments),
+        .bytes = atomic_load(&log->bytes),
+        .written_bytes = atomic_load(&log->written_bytes),
+        .batches = atomic_load(&log->batches),
+        .syncs = atomic_load(&log->syncs),
+        .next_is_prepared = atomic_load(&log->prepared_bytes) > 0,
+    };
+}

@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Storage on a real file system.
+ *
+ * The lock is an flock() on the file `lock`, which holds the pid in decimal: it ends with the
+ * process, however that ends. Syncing data is fdatasync(), which leaves out what a reader does not
+ * need, such as times.
+ */
+#include "base/bytes.h"
+#include "base/check.h"
+#include "commitlog/storage.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct storage_file {
+    int fd;
+};
+
+struct posix {
+    struct storage storage; /* first: posix_of() */
+    int directory_fd;
+    int lock_fd;
+};
+
+static struct posix *posix_of(struct storage *storage)
+{
+    return (struct posix *)(void *)storage;
+}
+
+static enum err posix_open(struct storage *storage, const char *name, bool create,
+                           struct storage_file **out)
+{
+    int flags = O_RDWR | O_CLOEXEC | (create ? O_CREAT | O_TRUNC : 0);
+    int fd = openat(posix_of(storage)->directory_fd, name, flags, 0640);
+    if (fd < 0) {
+        return errno == ENOENT && !create ? ERR_CLOSED : ERR_SYSTEM;
+    }
+    struct storage_file *file = malloc(sizeof *file);
+    if (file == NULL) {
+        (void)close(fd);
+        errno = ENOMEM;
+        return ERR_SYSTEM;
+    }
+    file->fd = fd;
+    *out = file;
+    return OK;
+}
+
+static void posix_close(struct storage *storage, struct storage_file *file)
+{
+    (void)storage;
+    (void)close(file->fd);
+    free(file);
+}
+
+static enum err posix_size(struct storage *storage, struct storage_file *file, uint64_t *out)
+{
+    (void)storage;
+    struct stat status;
+    if (fstat(file->fd, &status) != 0) {
+        return ERR_SYSTEM;
+    }
+    *out = (uint64_t)status.st_size;
+    return OK;
+}
+
+static enum err posix_read(struct storage *storage, struct storage_file *file, uint64_t offset,
+                           char *out, size_t size, size_t *out_size)
+{
+    (void)storage;
+    size_t done = 0;
+    while (done < size) {
+        ssize_t got = pread(file->fd, out + done, size - done, (off_t)(offset + done));
+        if (got < 0 && errno == EINTR) {
+            continue;
+        }
+        if (got < 0) {
+            return ERR_SYSTEM;
+        }
+        if (got == 0) {
+            break;
+        }
+        done += (size_t)got;
+    }
+    *out_size = done;
+    return OK;
+}
+
+static enum err posix_write(struct storage *storage, struct storage_file *file, uint64_t offset,
+                            const char *data, size_t size)
+{
+    (void)storage;
+    size_t done = 0;
+    while (done < size) {
+        ssize_t put = pwrite(file->fd, data + done, size - done, (off_t)(offset + done));
+        if (put < 0 && errno == EINTR) {
+            continue;
+        }
+        if (put <= 0) {
+            errno = put == 0 ? ENOSPC : errno;
+            return ERR_SYSTEM;
+        }
+        done += (size_t)put;
+    }
+    return OK;
+}
+
+static enum err posix_sync(struct storage *storage, struct storage_file *file)
+{
+    (void)storage;
+    return fdatasync(file->fd) == 0 ? OK : ERR_SYSTEM;
+}
+
+static enum err posix_rename(struct storage *storage, const char *from, const char *to)
+{
+    int directory_fd = posix_of(storage)->directory_fd;
+    return renameat(directory_fd, from, directory_fd, to) == 0 ? OK : ERR_SYSTEM;
+}
+
+static enum err posix_unlink(struct storage *storage, const char *name)
+{
+    return unlinkat(posix_of(storage)->directory_fd, name, 0) == 0 ? OK : ERR_SYSTEM;
+}
+
+static enum err posix_sync_directory(struct storage *storage)
+{
+    return fsync(posix_of(storage)->directory_fd) == 0 ? OK : ERR_SYSTEM;
+}
+
+static enum err posix_list(struct storage *storage, void (*name)(void *context, const char *name),
+                           void *context)
+{
+    int fd = openat(posix_of(storage)->directory_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *directory = fd < 0 ? NULL : fdopendir(fd);
+    if (directory == NULL) {
+        if (fd >= 0) {
+            (void)close(fd);
+        }
+        return ERR_SYSTEM;
+    }
+    struct dirent *entry;
+    errno = 0;
+    while ((entry = readdir(directory)) != NULL) {
+        name(context, entry->d_name);
+        errno = 0;
+    }
+    enum err err = errno == 0 ? OK : ERR_SYSTEM;
+    (void)closedir(directory);
+    return err;
+}
+
+static enum err posix_lock(struct storage *storage, uint64_t *out_holder)
+{
+    struct posix *posix = posix_of(storage);
+    char text[24] = "";
+    int fd = openat(posix->directory_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0640);
+    if (fd < 0) {
+        return ERR_SYSTEM;
+    }
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        enum err err = errno == EWOULDBLOCK ? ERR_FULL : ERR_SYSTEM;
+        ssize_t size = read(fd, text, sizeof text - 1);
+        *out_holder = size > 0 ? strtoull(text, NULL, 10) : 0;
+        (void)close(fd);
+        return err;
+    }
+    int size = snprintf(text, sizeof text, "%ld\n", (long)getpid());
+    if (ftruncate(fd, 0) != 0 || pwrite(fd, text, (size_t)size, 0) != size) {
+        (void)close(fd);
+        return ERR_SYSTEM;
+    }
+    posix->lock_fd = fd;
+    return OK;
+}
+
+static const struct storage_operations OPERATIONS = {
+    .open = posix_open,
+    .close = posix_close,
+    .size = posix_size,
+    .read = posix_read,
+    .write = posix_write,
+    .sync = posix_sync,
+    .rename = posix_rename,
+    .unlink = posix_unlink,
+    .sync_directory = posix_sync_directory,
+    .list = posix_list,
+    .lock = posix_lock,
+};
+
+/* Makes a new directory's own name durable. */
+static bool sync_parent(int directory_fd)
+{
+    int parent = openat(directory_fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (parent < 0) {
+        return false;
+    }
+    bool good = fsync(parent) == 0;
+    (void)close(parent);
+    return good;
+}
+
+enum err storage_posix_open(const char *directory, struct storage **out)
+{
+    bool made = mkdir(directory, 0750) == 0;
+    if (!made && errno != EEXIST) {
+        return ERR_SYSTEM;
+    }
+    struct posix *posix = calloc(1, sizeof *posix);
+    if (posix == NULL) {
+        return ERR_MEMORY;
+    }
+    posix->storage.operations = &OPERATIONS;
+    posix->lock_fd = -1;
+    posix->directory_fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (posix->directory_fd < 0 || (made && !sync_parent(posix->directory_fd))) {
+        storage_posix_close(&posix->storage);
+        return ERR_SYSTEM;
+    }
+    *out = &posix->storage;
+    return OK;
+}
+
+void storage_posix_close(struct storage *storage)
+{
+    if (storage == NULL) {
+        return;
+    }
+    int saved_errno = errno;
+    struct posix *posix = posix_of(storage);
+    if (posix->lock_fd >= 0) {
+        (void)close(posix->lock_fd);
+    }
+    if (posix->directory_fd >= 0) {
+        (void)close(posix->directory_fd);
+    }
+    free(posix);
+    errno = saved_errno;
+}

@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Appending: records gather in one buffer behind room for the batch's header; a sync fills the
+ * header in, writes all of it at once and makes it durable.
+ *
+ * Invariants
+ *  1. A batch is written only when all before it are durable. So at most the last one can be torn,
+ *     and bytes that look like a batch behind a damaged one are proof of damage.
+ *  2. A batch never spans segments. A segment is begun (its header synced, its name durable, the
+ *     state file replaced) before its first batch is written.
+ *  3. reserved >= what the open batch's records had reserved; promises of others come on top. What
+ *     is promised fits the rest of this segment, or the prepared one.
+ */
+#include "base/check.h"
+#include "commitlog/log_internal.h"
+
+#include <stdlib.h>
+
+enum {
+    BATCH_BYTES_MIN = 64 << 10, /* first size of the buffer */
+    PREPARE_SHARE = 16,         /* so much of a segment is used when the next one is prepared */
+};
+
+size_t log_record_bytes(const struct log_record *record)
+{
+    /* At worst it is a batch by itself. */
+    return log_record_size(record) + LOG_BATCH_HEADER_BYTES + LOG_ALIGNMENT;
+}
+
+static bool has_room(const struct log *log, uint64_t bytes)
+{
+    /* acquire: pairs with preparer_run(). A promise made on an old value of the others is still
+     * good: `left` of a fresh segment is as much as `prepared_bytes` was. */
+    uint64_t prepared = atomic_load_explicit(&log->prepared_bytes, memory_order_acquire);
+    uint64_t left = atomic_load_explicit(&log->left, memory_order_acquire);
+    uint64_t needed = atomic_load_explicit(&log->reserved, memory_order_acquire) + bytes;
+    return needed <= left || needed <= prepared;
+}
+
+bool log_try_reserve(struct log *log, size_t bytes, enum log_reserve kind)
+{
+    uint64_t kept = kind == LOG_RESERVE_FENCE ? 0 : LOG_RESERVE_BYTES;
+    while (!has_room(log, bytes + kept)) {
+        if (!log_preparer_wait(log)) {
+            return false;
+        }
+    }
+    /* relaxed: this thread alone adds, and looks at the sum again above */
+    atomic_fetch_add_explicit(&log->reserved, bytes, memory_order_relaxed);
+    return true;
+}
+
+void log_release(struct log *log, size_t bytes)
+{
+    /* release: pairs with log_try_reserve(): whoever sees less promised sees less left, too. */
+    uint64_t before = atomic_fetch_sub_explicit(&log->reserved, bytes, memory_order_release);
+    CHECK(before >= bytes);
+}
+
+bool log_is_writable(const struct log *log)
+{
+    /* relaxed: numbers of about now */
+    uint64_t left = atomic_load_explicit(&log->left, memory_order_relaxed);
+    /* relaxed: as above */
+    uint64_t reserved = atomic_load_explicit(&log->reserved, memory_order_relaxed);
+    /* relaxed: as above */
+    return left > reserved + LOG_RESERVE_BYTES + log->config.segment_bytes / 16 ||
+           atomic_load_explicit(&log->prepared_bytes, memory_order_relaxed) > 0;
+}
+
+/* The prepared file becomes the segment that follows. */
+enum err log_begin_segment(struct log *log)
+{
+    const struct storage_operations *operations = log->storage->operations;
+    char header[LOG_SEGMENT_HEADER_BYTES];
+    char name[STORAGE_NAME_BYTES];
+    bool is_first = log->segment == NULL;
+    struct storage_file *file = log_preparer_take(log);
+    if (file == NULL) {
+        return ERR_SYSTEM;
+    }
+    uint64_t first_version = log->last_version + 1;
+    /* A segment of nothing but fences is followed by one of the same first version. */
+    uint32_t ordinal =
+        !is_first && first_version == log->segment_first_version ? log->segment_ordinal + 1 : 0;
+    uint64_t number = is_first ? 0 : log->segment_number + 1;
+    log_segment_header_encode(&(struct log_segment_header){.log_id = log->state.log_id,
+                                                           .number = number,
+                                                           .first_version = first_version,
+                                                           .first_batch = log->next_batch},
+                              header);
+    log_segment_name(first_version, ordinal, name);
+    enum err err = operations->write(log->storage, file, 0, header, sizeof header);
+    if (err == OK) {
+        err = operations->sync(log->storage, file);
+    }
+    if (err == OK) {
+        err = operations->rename(log->storage, LOG_PREPARED_NAME, name);
+    }
+    if (err == OK) {
+        err = operations->sync_directory(log->storage);
+    }
+    if (err == OK) {
+        log->state.newest_segment = number;
+        log->state.has_segments = true;
+        err = log_state_store(log->storage, &log->state);
+    }
+    if (err != OK) {
+        operations->close(log->storage, file);
+        return ERR_SYSTEM;
+    }
+    if (!is_first) {
+        operations->close(log->storage, log->segment);
+    }
+    log->segment = file;
+    log->segment_number = number;
+    log->segment_first_version = first_version;
+    log->segment_ordinal = ordinal;
+    log->segment_bytes = log->config.segment_bytes;
+    log->offset = LOG_SEGMENT_HEADER_BYTES;
+    /* release: pairs with log_try_reserve(). */
+    atomic_store_explicit(&log->left, log->segment_bytes - log->offset, memory_order_release);
+    atomic_fetch_add(&log->segments, 1);
+    atomic_fetch_add(&log->bytes, log->segment_bytes);
+    return OK;
+}
+
+/* Fills in the header. */
+static void finish_batch(struct log *log, uint64_t now_us, uint64_t padded_bytes)
+{
+    size_t payload_bytes = log->batch_bytes - LOG_BATCH_HEADER_BYTES;
+    memset(log->batch + log->batch_bytes, 0, padded_bytes - log->batch_bytes);
+    CHECK(now_us >= log->last_us);
+    log->last_us = now_us;
+    const struct log_batch_header header = {
+        .number = log->next_batch,
+        .first_version = log->batch_first_version,
+        .last_version = log->last_version,
+        .timestamp_us = now_us,
+        .payload_bytes = payload_bytes,
+        .payload_hash =
+            log_payload_hash(bytes_of(log->batch + LOG_BATCH_HEADER_BYTES, payload_bytes)),
+        .count = log->batch_count,
+    };
+    const struct log_position position = {
+        .log_id = log->state.log_id,
+        .segment_number = log->segment_number,
+        .offset = log->offset,
+    };
+    log_batch_header_encode(&header, &position, log->batch);
+}
+
+static void note_written(struct log *log, uint64_t padded_bytes)
+{
+    log->offset += padded_bytes;
+    log->next_batch++;
+    /* release: pairs with log_try_reserve(); first there is less left, then less is promised. */
+    atomic_store_explicit(&log->left, log->segment_bytes - log->offset, memory_order_release);
+    log_release(log, log->batch_reserved);
+    atomic_fetch_add(&log->written_bytes, padded_bytes);
+    atomic_fetch_add(&log->batches, 1);
+    log->batch_bytes = LOG_BATCH_HEADER_BYTES;
+    log->batch_reserved = 0;
+    log->batch_count = 0;
+    if (log->offset >= log->segment_bytes / PREPARE_SHARE) {
+        log_preparer_ask(log);
+    }
+}
+
+enum err log_sync(struct log *log, uint64_t now_us)
+{
+    if (log->batch_count == 0) {
+        return OK;
+    }
+    uint64_t padded_bytes = log_align(log->batch_bytes);
+    if (padded_bytes > log->segment_bytes - log->offset) {
+        uint64_t last_version = log->last_version;
+        log->last_version =
+            log->batch_first_version - 1; /* the new segment begins with the batch */
+        enum err err = log_begin_segment(log);
+        log->last_version = last_version;
+        if (err != OK) {
+            return err;
+        }
+    }
+    CHECK(padded_bytes <= log->segment_bytes - log->offset);
+    finish_batch(log, now_us, padded_bytes);
+    const struct storage_operations *operations = log->storage->operations;
+    enum err err =
+        operations->write(log->storage, log->segment, log->offset, log->batch, padded_bytes);
+    if (err == OK && log->config.durability == LOG_DURABILITY_SYNC) {
+        err = operations->sync(log->storage, log->segment);
+        atomic_fetch_add(&log->syncs, 1);
+    }
+    if (err != OK) {
+        return ERR_SYSTEM;
+    }
+    note_written(log, padded_bytes);
+    return OK;
+}
+
+/* Room for `bytes` more, and the padding. */
+static enum err batch_make_room(struct log *log, size_t bytes)
+{
+    size_t needed = log->batch_bytes + bytes + LOG_ALIGNMENT;
+    if (needed <= log->batch_capacity) {
+        return OK;
+    }
+    size_t capacity = log->batch_capacity == 0 ? BATCH_BYTES_MIN : log->batch_capacity;
+    while (capacity < needed) {
+        capacity *= 2;
+    }
+    char *larger = realloc(log->batch, capacity);
+    if (larger == NULL) {
+        return ERR_SYSTEM;
+    }
+    log->batch = larger;
+    log->batch_capacity = capacity;
+    return OK;
+}
+
+enum err log_append(struct log *log, const struct log_record *record, uint64_t now_us)
+{
+    size_t bytes = log_record_size(record);
+    if (log->batch_count > 0 &&
+        (log->batch_bytes + bytes > LOG_BATCH_BYTES_MAX ||
+         log_align(log->batch_bytes + bytes) > log->segment_bytes - log->offset)) {
+        /* What is gathered goes out as a batch of its own. */
+        enum err err = log_sync(log, now_us);
+        if (err != OK) {
+            return err;
+        }
+    }
+    if (batch_make_room(log, bytes) != OK) {
+        return ERR_SYSTEM;
+    }
+    if (log->batch_count == 0) {
+        log->batch_bytes = LOG_BATCH_HEADER_BYTES;
+        log->batch_first_version = log->last_version + 1;
+    }
+    if (record->type == LOG_RECORD_COMMIT) {
+        CHECK(record->version == log->last_version + 1);
+        log->last_version = record->version;
+    }
+    log_record_encode(record, log->batch + log->batch_bytes);
+    log->batch_bytes += bytes;
+    log->batch_reserved += log_record_bytes(record);
+    log->batch_count++;
+    return OK;
+}
