@@ -47,7 +47,7 @@ struct unpack {
 
 /* ---- callbacks of the unpacker: 0, or what ends it ---- */
 
-enum { UNPACK_REFUSED = -1 };
+enum { UNPACK_REFUSED = -1000 }; /* apart from the library's own */
 
 static int on_number(struct node *out, uint64_t number)
 {
