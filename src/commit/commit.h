@@ -69,6 +69,7 @@ struct commit_entry {
     uint64_t version;      /* committed: its own; else one to read at, set by release */
     size_t reserved_bytes; /* of the log */
     struct request_id *slot;
+    struct request_id_name name;
     struct bytes request_id;
     char made_id[COMMIT_ID_BYTES]; /* where the client has given none */
 };

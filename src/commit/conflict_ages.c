@@ -19,7 +19,7 @@ void conflict_ages_init(struct conflict_ages *ages)
     ages->newest = 0;
     ages->total = 0;
     ages->first[0] = 0;
-    ages->bytes[0] = 0;
+    ages->weight[0] = 0;
 }
 
 /* The range that `version` falls into. */
@@ -43,41 +43,41 @@ static void join(struct conflict_ages *ages)
     uint64_t share = ages->total / CONFLICT_AGES_SHARE;
     unsigned to = 0;
     for (unsigned i = 1; i < ages->count; i++) {
-        if (ages->bytes[to] + ages->bytes[i] <= share) {
-            ages->bytes[to] += ages->bytes[i];
+        if (ages->weight[to] + ages->weight[i] <= share) {
+            ages->weight[to] += ages->weight[i];
         } else {
             to++;
             ages->first[to] = ages->first[i];
-            ages->bytes[to] = ages->bytes[i];
+            ages->weight[to] = ages->weight[i];
         }
     }
     ages->count = to + 1;
     CHECK(ages->count < CONFLICT_AGES_COUNT);
 }
 
-void conflict_ages_add(struct conflict_ages *ages, uint64_t version, uint64_t bytes)
+void conflict_ages_add(struct conflict_ages *ages, uint64_t version, uint64_t weight)
 {
     if (version > ages->newest) {
         ages->newest = version;
-        if (ages->bytes[ages->count - 1] > ages->total / CONFLICT_AGES_SHARE) {
+        if (ages->weight[ages->count - 1] > ages->total / CONFLICT_AGES_SHARE) {
             if (ages->count == CONFLICT_AGES_COUNT) {
                 join(ages);
             }
             ages->first[ages->count] = version;
-            ages->bytes[ages->count] = 0;
+            ages->weight[ages->count] = 0;
             ages->count++;
         }
     }
-    ages->bytes[find(ages, version)] += bytes;
-    ages->total += bytes;
+    ages->weight[find(ages, version)] += weight;
+    ages->total += weight;
 }
 
-void conflict_ages_subtract(struct conflict_ages *ages, uint64_t version, uint64_t bytes)
+void conflict_ages_subtract(struct conflict_ages *ages, uint64_t version, uint64_t weight)
 {
     unsigned at = find(ages, version);
-    CHECK(ages->bytes[at] >= bytes);
-    ages->bytes[at] -= bytes;
-    ages->total -= bytes;
+    CHECK(ages->weight[at] >= weight);
+    ages->weight[at] -= weight;
+    ages->total -= weight;
 }
 
 uint64_t conflict_ages_floor(const struct conflict_ages *ages, uint64_t floor, uint64_t thousandths)
@@ -85,11 +85,11 @@ uint64_t conflict_ages_floor(const struct conflict_ages *ages, uint64_t floor, u
     unsigned begin = find(ages, floor) + 1;
     uint64_t live = 0;
     for (unsigned i = begin; i < ages->count; i++) {
-        live += ages->bytes[i];
+        live += ages->weight[i];
     }
     uint64_t sum = 0;
     for (unsigned i = begin; i + 1 < ages->count; i++) {
-        sum += ages->bytes[i];
+        sum += ages->weight[i];
         if (sum >= live / 1000 * thousandths) {
             return ages->first[i + 1] - 1;
         }

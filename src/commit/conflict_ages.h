@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * conflict_ages: how many bytes the conflict set holds for writes of which versions, in ranges of
+ * conflict_ages: how much the conflict set holds for writes of which versions, in ranges of
  * versions of about equal weight; it tells how far the floor must rise to free so much.
  *
  * Runs on: the conflict set's thread. Blocks: never.
@@ -18,18 +18,18 @@ enum {
 struct conflict_ages {
     unsigned count;                      /* at least 1 */
     uint64_t newest;                     /* the highest version ever added */
-    uint64_t total;                      /* of bytes */
+    uint64_t total;                      /* of weight */
     uint64_t first[CONFLICT_AGES_COUNT]; /* version of each range; of the first one: 0 */
-    uint64_t bytes[CONFLICT_AGES_COUNT];
+    uint64_t weight[CONFLICT_AGES_COUNT];
 };
 
 void conflict_ages_init(struct conflict_ages *ages);
 
 /* `version` may be any: one older than `newest` counts in the range that it falls into. */
-void conflict_ages_add(struct conflict_ages *ages, uint64_t version, uint64_t bytes);
+void conflict_ages_add(struct conflict_ages *ages, uint64_t version, uint64_t weight);
 
-/* `bytes` that were added at `version`. */
-void conflict_ages_subtract(struct conflict_ages *ages, uint64_t version, uint64_t bytes);
+/* `weight` that were added at `version`. */
+void conflict_ages_subtract(struct conflict_ages *ages, uint64_t version, uint64_t weight);
 
 /* The floor, at or above `floor`, that lets go of at least so many thousandths of what is newer
  * than `floor`, as exactly as the ranges tell. What is older and still there is left out: it is

@@ -17,7 +17,7 @@ static const struct conflict_node *node_at(const struct conflict_tree *tree, uin
 static void prefetch(const struct conflict_node *node)
 {
     const char *at = (const char *)node;
-    for (size_t offset = 0; offset < offsetof(struct conflict_node, versions); offset += 64) {
+    for (size_t offset = 0; offset < offsetof(struct conflict_node, offsets); offset += 64) {
         __builtin_prefetch(at + offset);
     }
 }
@@ -38,24 +38,24 @@ bool conflict_tree_point_is_newer(const struct conflict_tree *tree, struct bytes
         struct conflict_place place = conflict_node_search(&tree->pages, node, key);
         if (node->level == 0) {
             uint64_t written = place.index < 0 ? node->gap_version
-                               : place.found   ? node->versions[place.index]
-                                               : node->links[place.index];
+                               : place.found   ? node->slots[place.index].version
+                                               : node->slots[place.index].link;
             return written > version;
         }
         unsigned index = (unsigned)place.index;
-        if (node->versions[index] <= version) {
+        if (node->slots[index].version <= version) {
             return false;
         }
         node = child_at(tree, node, index);
     }
 }
 
-/* Is any of versions[begin..end) newer? */
+/* Is any of the entries from `begin` to before `end` newer? */
 static bool any_newer(const struct conflict_node *node, int begin, int end, uint64_t version)
 {
     uint64_t newest = 0;
     for (int i = begin; i < end; i++) {
-        newest = node->versions[i] > newest ? node->versions[i] : newest;
+        newest = node->slots[i].version > newest ? node->slots[i].version : newest;
     }
     return newest > version;
 }
@@ -75,7 +75,7 @@ static bool leaf_is_newer(const struct conflict_tree *tree, const struct conflic
     struct conflict_place place = conflict_node_search(&tree->pages, leaf, begin);
     int index = place.index;
     if (!place.found) {
-        uint64_t gap = index < 0 ? leaf->gap_version : leaf->links[index];
+        uint64_t gap = index < 0 ? leaf->gap_version : leaf->slots[index].link;
         if (gap > version) {
             return true;
         }
@@ -93,7 +93,7 @@ static bool from_is_newer(const struct conflict_tree *tree, const struct conflic
         if (any_newer(node, index + 1, node->count, version)) {
             return true;
         }
-        if (node->versions[index] <= version) {
+        if (node->slots[index].version <= version) {
             return false;
         }
         node = child_at(tree, node, (unsigned)index);
@@ -110,7 +110,7 @@ static bool to_is_newer(const struct conflict_tree *tree, const struct conflict_
         if (any_newer(node, 0, index, version)) {
             return true;
         }
-        if (node->versions[index] <= version) {
+        if (node->slots[index].version <= version) {
             return false;
         }
         node = child_at(tree, node, (unsigned)index);
@@ -125,9 +125,9 @@ bool conflict_tree_range_is_newer(const struct conflict_tree *tree, struct bytes
     while (node->level > 0) {
         int left = conflict_node_search(&tree->pages, node, begin).index;
         int right = before(tree, node, end);
-        bool left_is_newer = node->versions[left] > version;
+        bool left_is_newer = node->slots[left].version > version;
         if (left != right) {
-            bool right_is_newer = node->versions[right] > version;
+            bool right_is_newer = node->slots[right].version > version;
             return any_newer(node, left + 1, right, version) ||
                    (left_is_newer &&
                     from_is_newer(tree, child_at(tree, node, (unsigned)left), begin, version)) ||
@@ -181,12 +181,12 @@ static void check_leaf(struct walk *walk, uint32_t page, const struct conflict_n
         CHECK(order >= 0);
         CHECK(order == 0 ||
               or_floor(walk, leaf->gap_version) == or_floor(walk, walk->previous_link));
-        CHECK(order != 0 || leaf->gap_version <= or_floor(walk, leaf->versions[0]));
+        CHECK(order != 0 || leaf->gap_version <= or_floor(walk, leaf->slots[0].version));
     }
     for (unsigned i = 0; i < leaf->count; i++) {
-        CHECK(leaf->versions[i] >= leaf->links[i]);
-        CHECK(leaf->versions[i] <= walk->tree->ages.newest);
-        walk->previous_link = leaf->links[i];
+        CHECK(leaf->slots[i].version >= leaf->slots[i].link);
+        CHECK(leaf->slots[i].version <= walk->tree->ages.newest);
+        walk->previous_link = leaf->slots[i].link;
     }
     walk->previous_leaf = page;
     walk->leaves++;
@@ -210,7 +210,7 @@ static void check_node(struct walk *walk, uint32_t page, unsigned level, size_t 
           conflict_node_compare(pages, node, 1, bytes_of(walk->key_memory, begin_size)) > 0);
     for (unsigned i = 0; i < node->count; i++) {
         uint32_t child = conflict_node_child(node, i);
-        CHECK(or_floor(walk, node->versions[i]) ==
+        CHECK(or_floor(walk, node->slots[i].version) ==
               or_floor(walk, conflict_node_newest(node_at(walk->tree, child))));
         if (i > 0) {
             begin_size = conflict_node_key(pages, node, i, walk->key_memory).size;

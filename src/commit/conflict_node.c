@@ -12,6 +12,8 @@
 enum {
     CHAIN_BYTES = CONFLICT_PAGE_BYTES - 4,
     PREFIX_BYTES_MAX = CONFLICT_NODE_LOCAL_BYTES - 8, /* so that heads are local */
+    HEAD_BYTES = 7,
+    HEAD_MORE = 8,
     MERGED_ENTRIES = CONFLICT_NODE_ENTRIES * 7 / 8,
     MERGED_BYTES = CONFLICT_NODE_HEAP_BYTES * 7 / 8,
 };
@@ -148,16 +150,31 @@ int conflict_node_compare(const struct conflict_pages *pages, const struct confl
     return compare_from(pages, node, index, key, 0);
 }
 
-/* The eight bytes of `key` behind the first `skip`, with zeros for those it does not have. */
+static uint64_t load_big_endian(const char *at)
+{
+    uint64_t value;
+    memcpy(&value, at, sizeof value);
+    return __builtin_bswap64(value);
+}
+
+/* The head of `key` in a node whose keys share `skip` bytes with it. */
 static uint64_t head_of(struct bytes key, size_t skip)
 {
-    uint64_t head = 0;
-    if (key.size >= skip + sizeof head) {
-        memcpy(&head, key.data + skip, sizeof head);
-    } else if (key.size > skip) {
-        memcpy(&head, key.data + skip, key.size - skip);
+    size_t rest = key.size > skip ? key.size - skip : 0;
+    if (rest > HEAD_BYTES) {
+        return (load_big_endian(key.data + skip) & ~UINT64_C(0xff)) | HEAD_MORE;
     }
-    return __builtin_bswap64(head);
+    if (rest == 0) {
+        return 0;
+    }
+    uint64_t head = 0;
+    if (key.size >= sizeof head) {
+        head = load_big_endian(key.data + key.size - sizeof head) << (8 * (sizeof head - rest));
+    } else {
+        memcpy(&head, key.data + skip, rest);
+        head = __builtin_bswap64(head);
+    }
+    return head | rest;
 }
 
 static size_t shared_size(struct bytes a, struct bytes b)
@@ -221,8 +238,27 @@ static int compare_prefix(const struct conflict_node *node, struct bytes key)
     return order != 0 ? order : key.size < size ? -1 : 0;
 }
 
-/* How many of heads[0..count) are less than `head`. */
-static unsigned count_less(const uint64_t *heads, unsigned count, uint64_t head)
+/* Has the key the prefix of the node? May say no though it has. */
+static inline bool has_prefix(const struct conflict_node *node, struct bytes key)
+{
+    size_t size = node->prefix_size;
+    if (size > key.size || size > CONFLICT_NODE_PREFIX_BYTES) {
+        return false;
+    }
+    if (size < sizeof(uint64_t)) {
+        return size == 0 || memcmp(key.data, node->prefix, size) == 0;
+    }
+    uint64_t difference =
+        load_big_endian(key.data + size - 8) ^ load_big_endian(node->prefix + size - 8);
+    for (size_t at = 0; at + 8 < size; at += 8) {
+        difference |= load_big_endian(key.data + at) ^ load_big_endian(node->prefix + at);
+    }
+    return difference == 0;
+}
+
+/* How many of heads[0..count) are less than `head`. Without branches: they would be guessed wrong
+ * half of the time. */
+static inline unsigned count_less(const uint64_t *heads, unsigned count, uint64_t head)
 {
     const uint64_t *at = heads;
     while (count > 1) {
@@ -233,24 +269,14 @@ static unsigned count_less(const uint64_t *heads, unsigned count, uint64_t head)
     return (unsigned)(at - heads) + (count == 1 && *at < head);
 }
 
-struct conflict_place conflict_node_search(const struct conflict_pages *pages,
-                                           const struct conflict_node *node, struct bytes key)
+/* Among the heads from `begin` on that are like the key's, which both go on behind them. */
+static struct conflict_place search_ties(const struct conflict_pages *pages,
+                                         const struct conflict_node *node, unsigned begin,
+                                         struct bytes key)
 {
-    unsigned first = conflict_node_first(node);
-    if (node->count <= first) {
-        return (struct conflict_place){(int)first - 1, false};
-    }
-    if (node->prefix_size > 0) {
-        int order = compare_prefix(node, key);
-        if (order != 0) {
-            return (struct conflict_place){order < 0 ? (int)first - 1 : node->count - 1, false};
-        }
-    }
-    size_t same = node->prefix_size + sizeof(uint64_t);
-    uint64_t head = head_of(key, node->prefix_size);
-    unsigned begin = first + count_less(node->heads + first, node->count - first, head);
-    unsigned end = begin;
-    while (end < node->count && node->heads[end] == head) {
+    size_t same = node->prefix_size + (size_t)HEAD_BYTES;
+    unsigned end = begin + 1;
+    while (end < node->count && node->heads[end] == node->heads[begin]) {
         end++;
     }
     while (begin < end) { /* before begin: less; from end on: greater */
@@ -266,6 +292,30 @@ struct conflict_place conflict_node_search(const struct conflict_pages *pages,
         }
     }
     return (struct conflict_place){(int)begin - 1, false};
+}
+
+struct conflict_place conflict_node_search(const struct conflict_pages *pages,
+                                           const struct conflict_node *node, struct bytes key)
+{
+    unsigned first = conflict_node_first(node);
+    if (node->count <= first) {
+        return (struct conflict_place){(int)first - 1, false};
+    }
+    if (!has_prefix(node, key)) {
+        int order = compare_prefix(node, key);
+        if (order != 0) {
+            return (struct conflict_place){order < 0 ? (int)first - 1 : node->count - 1, false};
+        }
+    }
+    uint64_t head = head_of(key, node->prefix_size);
+    unsigned index = first + count_less(node->heads + first, node->count - first, head);
+    if (index == node->count || node->heads[index] != head) {
+        return (struct conflict_place){(int)index - 1, false};
+    }
+    if ((head & 0xff) != HEAD_MORE) {
+        return (struct conflict_place){(int)index, true};
+    }
+    return search_ties(pages, node, index, key);
 }
 
 bool conflict_node_has_room(const struct conflict_node *node, size_t key_size)
@@ -321,8 +371,7 @@ static void shift(struct conflict_node *node, unsigned from, unsigned to)
 {
     size_t count = node->count - from;
     memmove(node->heads + to, node->heads + from, count * sizeof node->heads[0]);
-    memmove(node->versions + to, node->versions + from, count * sizeof node->versions[0]);
-    memmove(node->links + to, node->links + from, count * sizeof node->links[0]);
+    memmove(node->slots + to, node->slots + from, count * sizeof node->slots[0]);
     memmove(node->offsets + to, node->offsets + from, count * sizeof node->offsets[0]);
     node->count = (uint16_t)(to + count);
 }
@@ -345,8 +394,8 @@ void conflict_node_insert(struct conflict_pages *pages, struct conflict_node *no
     }
     shift(node, index, index + 1);
     put_key(pages, node, index, key);
-    node->versions[index] = entry.version;
-    node->links[index] = entry.link;
+    node->slots[index].version = entry.version;
+    node->slots[index].link = entry.link;
     node->heads[index] = head_of(key, shared);
     if (has_key && was_empty) {
         find_prefix(node);
@@ -404,8 +453,8 @@ void conflict_node_keep(struct conflict_pages *pages, struct conflict_node *node
             continue;
         }
         node->heads[to] = node->heads[i];
-        node->versions[to] = node->versions[i];
-        node->links[to] = node->links[i];
+        node->slots[to].version = node->slots[i].version;
+        node->slots[to].link = node->slots[i].link;
         node->offsets[to] = node->offsets[i];
         to++;
     }
@@ -423,8 +472,8 @@ static void move_entry(struct conflict_node *node, struct conflict_node *from, u
     size_t size = record_bytes(key_size);
     unsigned to = node->count++;
     memcpy(take_record(node, to, size), record, size);
-    node->versions[to] = from->versions[index];
-    node->links[to] = from->links[index];
+    node->slots[to].version = from->slots[index].version;
+    node->slots[to].link = from->slots[index].link;
     from->heap_bytes = (uint16_t)(from->heap_bytes - size);
     if (has_chain(key_size)) {
         node->chain_count++;
@@ -486,8 +535,8 @@ void conflict_node_merge(struct conflict_pages *pages, struct conflict_node *nod
     unsigned i = 0;
     if (node->level > 0 && right->count > 0) {
         put_key(pages, node, node->count, separator);
-        node->versions[node->count] = right->versions[0];
-        node->links[node->count] = right->links[0];
+        node->slots[node->count].version = right->slots[0].version;
+        node->slots[node->count].link = right->slots[0].link;
         node->count++;
         i = 1;
     }
@@ -530,7 +579,7 @@ uint64_t conflict_node_newest(const struct conflict_node *node)
 {
     uint64_t newest = node->level == 0 ? node->gap_version : 0;
     for (unsigned i = 0; i < node->count; i++) {
-        newest = node->versions[i] > newest ? node->versions[i] : newest;
+        newest = node->slots[i].version > newest ? node->slots[i].version : newest;
     }
     return newest;
 }

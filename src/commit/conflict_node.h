@@ -2,13 +2,15 @@
 /*
  * conflict_node: one page of the conflict set's tree: sorted entries of a key and two words.
  *
- *                 versions[i]                          links[i]
+ *                 version                              link
  *   leaf          of the last write at the key         version of the gap behind the key
  *   inner node    the newest in the child's region     the child's page
  *
  * The first entry of an inner node has no key: its child's region begins where the node's own does.
- * Heads hold the eight key bytes behind the prefix that all keys of the node share, as big-endian
- * numbers, so that a search compares numbers, and keys only where heads tie.
+ * A head is a number that orders like the key: of what follows the prefix that all keys of the node
+ * share, the first seven bytes (zeros for those it does not have) and then how many there are, 8
+ * for more than seven. So a search compares numbers; it looks at keys only where heads tie that end
+ * in 8, for others that tie are the same key.
  *
  * Runs on: the conflict set's thread. Blocks: never.
  */
@@ -41,8 +43,10 @@ struct conflict_node {
     uint64_t gap_version; /* of a leaf's region before its first key */
     char prefix[CONFLICT_NODE_PREFIX_BYTES];
     uint64_t heads[CONFLICT_NODE_ENTRIES];
-    uint64_t versions[CONFLICT_NODE_ENTRIES];
-    uint64_t links[CONFLICT_NODE_ENTRIES];
+    struct {
+        uint64_t version;
+        uint64_t link;
+    } slots[CONFLICT_NODE_ENTRIES];
     uint16_t offsets[CONFLICT_NODE_ENTRIES]; /* of the record in the heap */
     char heap[CONFLICT_NODE_HEAP_BYTES];
 };

@@ -3,15 +3,17 @@
  * The tree's changes. A child's region is from its key in the parent (the first child: from where
  * the parent's region begins) to the next child's. Invariants, versions up to the floor being one:
  *
- *  1. In a leaf versions[i] >= links[i]: whatever wrote a gap wrote the key before it too.
+ *  1. In a leaf version >= link: whatever wrote a gap wrote the key before it too.
  *  2. gap_version is the link of the last entry before the leaf, if its region has keys before its
  *     first entry; else any version not above that entry's. So a leaf answers for its whole region.
- *  3. versions[i] of an inner node is the newest version in the child's region, gaps included.
+ *  3. version of an inner node is the newest version in the child's region, gaps included.
  *  4. Leaves are in a list, in order. None is empty but the root.
  */
 #include "commit/conflict_tree.h"
 
 #include "base/check.h"
+
+enum { CHAIN_PAGE_WEIGHT = CONFLICT_PAGE_BYTES / 64 };
 
 struct path {
     uint8_t level; /* of the root */
@@ -33,10 +35,16 @@ static struct conflict_node *path_node(const struct conflict_tree *tree, const s
     return node_at(tree, path->at[level].page);
 }
 
-static uint64_t entry_bytes(size_t key_size)
+/* What an entry weighs in conflict_ages: about 64 bytes, and more if its key has a chain. Where no
+ * key of the node has one, its own need not be looked at. */
+static uint64_t weight_of(size_t key_size)
 {
-    size_t local = key_size < CONFLICT_NODE_LOCAL_BYTES ? key_size : CONFLICT_NODE_LOCAL_BYTES;
-    return 30 + local + (uint64_t)conflict_node_chain_pages(key_size) * CONFLICT_PAGE_BYTES;
+    return 1 + (uint64_t)conflict_node_chain_pages(key_size) * CHAIN_PAGE_WEIGHT;
+}
+
+static uint64_t entry_weight(const struct conflict_node *leaf, unsigned index)
+{
+    return leaf->chain_count == 0 ? 1 : weight_of(conflict_node_key_size(leaf, index));
 }
 
 static uint32_t take_node(struct conflict_tree *tree, uint8_t level)
@@ -116,7 +124,7 @@ static void find_path(const struct conflict_tree *tree, struct bytes key, struct
 /* The version of the gap that a key which the leaf does not have stands in. */
 static uint64_t gap_at(const struct conflict_node *leaf, int index)
 {
-    return index < 0 ? leaf->gap_version : leaf->links[index];
+    return index < 0 ? leaf->gap_version : leaf->slots[index].link;
 }
 
 static void raise_path(struct conflict_tree *tree, const struct path *path, uint64_t version)
@@ -124,8 +132,8 @@ static void raise_path(struct conflict_tree *tree, const struct path *path, uint
     for (unsigned level = 1; level <= path->level; level++) {
         struct conflict_node *node = path_node(tree, path, level);
         unsigned index = (unsigned)path->at[level].index;
-        if (node->versions[index] != version) { /* else leave the line clean */
-            node->versions[index] = version;
+        if (node->slots[index].version != version) { /* else leave the line clean */
+            node->slots[index].version = version;
         }
     }
 }
@@ -199,7 +207,7 @@ static struct conflict_entry split(struct conflict_tree *tree, uint32_t page, un
         link_leaf(tree, page, right_page);
         separator = leaf_separator(tree, node, right);
         bool has_gap = separator.size < conflict_node_key_size(right, 0);
-        right->gap_version = has_gap ? node->links[node->count - 1U] : 0;
+        right->gap_version = has_gap ? node->slots[node->count - 1U].link : 0;
     }
     return (struct conflict_entry){separator, conflict_node_newest(right), right_page};
 }
@@ -210,7 +218,7 @@ static void insert(struct conflict_tree *tree, struct path *path, struct conflic
     uint32_t chain = conflict_node_chain_pages(entry.key.size);
     tree->chain_pages_max = chain > tree->chain_pages_max ? chain : tree->chain_pages_max;
     tree->entries++;
-    conflict_ages_add(&tree->ages, entry.version, entry_bytes(entry.key.size));
+    conflict_ages_add(&tree->ages, entry.version, weight_of(entry.key.size));
     for (unsigned level = 0;; level++) {
         struct conflict_node *node = path_node(tree, path, level);
         unsigned index = (unsigned)(path->at[level].index + 1);
@@ -223,17 +231,17 @@ static void insert(struct conflict_tree *tree, struct path *path, struct conflic
             grow_root(tree, path);
         }
         struct conflict_node *parent = path_node(tree, path, level + 1);
-        parent->versions[path->at[level + 1].index] = conflict_node_newest(node);
+        parent->slots[path->at[level + 1].index].version = conflict_node_newest(node);
     }
 }
 
 static void set_version(struct conflict_tree *tree, struct conflict_node *leaf, int index,
                         uint64_t version)
 {
-    uint64_t bytes = entry_bytes(conflict_node_key_size(leaf, (unsigned)index));
-    conflict_ages_subtract(&tree->ages, leaf->versions[index], bytes);
-    conflict_ages_add(&tree->ages, version, bytes);
-    leaf->versions[index] = version;
+    uint64_t weight = entry_weight(leaf, (unsigned)index);
+    conflict_ages_subtract(&tree->ages, leaf->slots[index].version, weight);
+    conflict_ages_add(&tree->ages, version, weight);
+    leaf->slots[index].version = version;
 }
 
 void conflict_tree_write_point(struct conflict_tree *tree, struct bytes key, uint64_t version)
@@ -254,8 +262,7 @@ static void remove_entries(struct conflict_tree *tree, struct conflict_node *lea
                            unsigned end)
 {
     for (unsigned i = begin; i < end; i++) {
-        conflict_ages_subtract(&tree->ages, leaf->versions[i],
-                               entry_bytes(conflict_node_key_size(leaf, i)));
+        conflict_ages_subtract(&tree->ages, leaf->slots[i].version, entry_weight(leaf, i));
     }
     tree->entries -= end - begin;
     conflict_node_remove(&tree->pages, leaf, begin, end);
@@ -323,8 +330,8 @@ static bool try_join(struct conflict_tree *tree, struct conflict_node *parent, u
     }
     conflict_node_merge(&tree->pages, node, right, separator);
     give_node(tree, right_page);
-    if (parent->versions[index] < parent->versions[index + 1]) {
-        parent->versions[index] = parent->versions[index + 1];
+    if (parent->slots[index].version < parent->slots[index + 1].version) {
+        parent->slots[index].version = parent->slots[index + 1].version;
     }
     conflict_node_remove(&tree->pages, parent, index + 1, index + 2);
     return true;
@@ -389,7 +396,7 @@ static void drop_between(struct conflict_tree *tree, struct bytes begin, struct 
     path_node(tree, &right, 0)->previous = left.at[0].page;
     if (!right.at[level].found) { /* else the regions begin with `end` */
         for (unsigned i = level; i > 0; i--) {
-            path_node(tree, &right, i)->versions[right.at[i].index] = version;
+            path_node(tree, &right, i)->slots[right.at[i].index].version = version;
         }
         path_node(tree, &right, 0)->gap_version = version;
     }
@@ -417,7 +424,7 @@ void conflict_tree_write_range(struct conflict_tree *tree, struct bytes begin, s
     if (path.at[0].found) {
         struct conflict_node *leaf = path_node(tree, &path, 0);
         set_version(tree, leaf, path.at[0].index, version);
-        leaf->links[path.at[0].index] = version;
+        leaf->slots[path.at[0].index].link = version;
     } else {
         insert(tree, &path, (struct conflict_entry){begin, version, version});
     }
@@ -471,12 +478,12 @@ static uint64_t needed(const struct conflict_tree *tree, const struct conflict_n
     if (leaf->previous != CONFLICT_PAGE_NONE) {
         /* It may be newer than gap_version where the leaf's region begins with its first key. */
         const struct conflict_node *previous = node_at(tree, leaf->previous);
-        uint64_t link = previous->links[previous->count - 1U];
+        uint64_t link = previous->slots[previous->count - 1U].link;
         gap = link > gap ? link : gap;
     }
     for (unsigned i = 0; i < leaf->count; i++) {
-        kept |= (uint64_t)(leaf->versions[i] > floor || gap > floor) << i;
-        gap = leaf->links[i];
+        kept |= (uint64_t)(leaf->slots[i].version > floor || gap > floor) << i;
+        gap = leaf->slots[i].link;
     }
     return kept;
 }
@@ -498,8 +505,7 @@ bool conflict_tree_sweep(struct conflict_tree *tree, uint64_t floor)
     struct bytes key = conflict_node_key(&tree->pages, leaf, 0, tree->key_memory[1]);
     for (uint64_t rest = dropped; rest != 0; rest &= rest - 1) {
         unsigned i = (unsigned)__builtin_ctzll(rest);
-        conflict_ages_subtract(&tree->ages, leaf->versions[i],
-                               entry_bytes(conflict_node_key_size(leaf, i)));
+        conflict_ages_subtract(&tree->ages, leaf->slots[i].version, entry_weight(leaf, i));
         tree->entries--;
     }
     if (dropped != 0) {

@@ -23,7 +23,8 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-enum { EXPIRE_MAX = 64 }; /* at a time; each entry makes room for itself too */
+enum { PREFETCH_AHEAD = 16 }; /* entries between loading a slot that will leave and its leaving */
+enum { EXPIRE_MAX = 64 };     /* at a time; each entry makes room for itself too */
 
 struct place {
     uint32_t slot; /* number + 1; 0: empty */
@@ -45,7 +46,12 @@ static void *reserve(size_t bytes)
 {
     void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    return memory == MAP_FAILED ? NULL : memory;
+    if (memory == MAP_FAILED) {
+        return NULL;
+    }
+    /* Each lookup goes somewhere else: with small pages it would miss the TLB as well. */
+    (void)madvise(memory, bytes, MADV_HUGEPAGE);
+    return memory;
 }
 
 static size_t slots_bytes(const struct request_ids *ids)
@@ -144,6 +150,11 @@ static uint32_t place_of(struct request_ids *ids, struct request_id_name name)
     }
 }
 
+void request_ids_prefetch(const struct request_ids *ids, struct request_id_name name)
+{
+    __builtin_prefetch(&ids->table[home_of(ids, name)]);
+}
+
 struct request_id *request_ids_find(struct request_ids *ids, struct request_id_name name)
 {
     const struct place *place = &ids->table[place_of(ids, name)];
@@ -181,6 +192,9 @@ static bool drop_oldest(struct request_ids *ids)
         atomic_load_explicit(&slot->riders, memory_order_acquire) > 0) {
         return false;
     }
+    /* Slots leave in order, so it is known which places of the table will be looked at soon. */
+    __builtin_prefetch(slot_at(ids, ids->oldest + 2 * PREFETCH_AHEAD));
+    request_ids_prefetch(ids, slot_at(ids, ids->oldest + PREFETCH_AHEAD)->name);
     table_remove(ids, slot->name);
     request_ids_raise_floor(ids, slot->version);
     free(slot->conflicts);

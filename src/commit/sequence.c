@@ -82,8 +82,7 @@ static void sequence_transaction(struct commit_service *service, struct commit_r
 {
     const struct txn *txn = entry->txn;
     bool has_id = txn->request_id.size > 0;
-    entry->request_id = has_id ? txn->request_id : make_id(service, entry->made_id);
-    struct request_id_name name = request_ids_name(service->ids, entry->request_id);
+    struct request_id_name name = entry->name;
     struct request_id *slot = has_id ? request_ids_find(service->ids, name) : NULL;
     if (slot != NULL) {
         sequence_repeat(service, request, entry, slot);
@@ -134,8 +133,7 @@ static void fence(struct commit_service *service, struct commit_entry *entry,
 static void sequence_question(struct commit_service *service, struct commit_request *request,
                               struct commit_entry *entry, uint32_t now_sec)
 {
-    entry->request_id = entry->txn->request_id;
-    struct request_id_name name = request_ids_name(service->ids, entry->request_id);
+    struct request_id_name name = entry->name;
     struct request_id *slot = request_ids_find(service->ids, name);
     if (slot == NULL && request->min_version < request_ids_floor(service->ids)) {
         entry_decide(entry, OUTCOME_EXPIRED);
@@ -162,6 +160,18 @@ static void sequence_question(struct commit_service *service, struct commit_requ
     ride(entry, slot);
 }
 
+/* Names all of them first, so that what the index holds of one is there when its turn comes. */
+static void name_entries(struct commit_service *service, struct commit_request *request)
+{
+    for (uint32_t i = 0; i < request->entry_count; i++) {
+        struct commit_entry *entry = &request->entries[i];
+        bool has_id = entry->txn->request_id.size > 0;
+        entry->request_id = has_id ? entry->txn->request_id : make_id(service, entry->made_id);
+        entry->name = request_ids_name(service->ids, entry->request_id);
+        request_ids_prefetch(service->ids, entry->name);
+    }
+}
+
 void commit_sequence(struct commit_service *service, struct commit_request *const *requests,
                      size_t count)
 {
@@ -169,12 +179,14 @@ void commit_sequence(struct commit_service *service, struct commit_request *cons
     bool failed = commit_has_failed(service);
     request_ids_expire(service->ids, now_sec);
     for (size_t i = 0; i < count; i++) {
+        name_entries(service, requests[i]);
+    }
+    for (size_t i = 0; i < count; i++) {
         struct commit_request *request = requests[i];
         for (uint32_t j = 0; j < request->entry_count; j++) {
             struct commit_entry *entry = &request->entries[j];
             CHECK(entry->step == COMMIT_NEW);
             if (failed) {
-                entry->request_id = entry->txn->request_id;
                 entry_decide(entry, OUTCOME_STOPPED);
             } else if (entry->is_question) {
                 sequence_question(service, request, entry, now_sec);

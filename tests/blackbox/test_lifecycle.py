@@ -151,7 +151,7 @@ def test_endpoints():
             assert server.get(endpoint["path"]).status == wanted
             refused = server.get(endpoint["path"] + "?nonsense=1")
             assert refused.status == (405 if endpoint["method"] == "POST" else 400)
-            assert "nonsense" in refused.json()["detail"]
+            assert "nonsense" in refused.json()["detail"] or endpoint["method"] == "POST"
         assert server.get("/readyz?verbose").json()["checks"] == [{"name": "draining", "ok": True}]
 
 
