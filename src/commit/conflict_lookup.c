@@ -248,7 +248,7 @@ void conflict_tree_check(const struct conflict_tree *tree, uint64_t floor)
     CHECK(walk.pages == tree->pages.taken);
     uint64_t sum = 0;
     for (unsigned i = 0; i < tree->ages.count; i++) {
-        sum += tree->ages.bytes[i];
+        sum += tree->ages.weight[i];
     }
     CHECK(sum == tree->ages.total);
 }

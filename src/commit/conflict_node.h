@@ -78,7 +78,7 @@ static inline unsigned conflict_node_first(const struct conflict_node *node)
 
 static inline uint32_t conflict_node_child(const struct conflict_node *node, unsigned index)
 {
-    return (uint32_t)node->links[index];
+    return (uint32_t)node->slots[index].link;
 }
 
 void conflict_node_init(struct conflict_node *node, uint8_t level);
