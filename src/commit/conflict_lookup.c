@@ -13,20 +13,11 @@ static const struct conflict_node *node_at(const struct conflict_tree *tree, uin
     return conflict_node_at(&tree->pages, page);
 }
 
-/* The lines that a search looks at first, for they are far away and in different places. */
-static void prefetch(const struct conflict_node *node)
-{
-    const char *at = (const char *)node;
-    for (size_t offset = 0; offset < offsetof(struct conflict_node, offsets); offset += 64) {
-        __builtin_prefetch(at + offset);
-    }
-}
-
 static const struct conflict_node *child_at(const struct conflict_tree *tree,
                                             const struct conflict_node *node, unsigned index)
 {
     const struct conflict_node *child = node_at(tree, conflict_node_child(node, index));
-    prefetch(child);
+    conflict_node_prefetch(child, offsetof(struct conflict_node, slots));
     return child;
 }
 

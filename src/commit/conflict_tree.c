@@ -118,6 +118,7 @@ static void find_path(const struct conflict_tree *tree, struct bytes key, struct
             return;
         }
         page = conflict_node_child(node, (unsigned)place.index);
+        conflict_node_prefetch(node_at(tree, page), offsetof(struct conflict_node, heap));
     }
 }
 
