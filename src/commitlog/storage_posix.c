@@ -172,7 +172,8 @@ static enum err posix_lock(struct storage *storage, uint64_t *out_holder)
         return err;
     }
     int size = snprintf(text, sizeof text, "%ld\n", (long)getpid());
-    if (ftruncate(fd, 0) != 0 || pwrite(fd, text, (size_t)size, 0) != size) {
+    struct storage_file file = {fd};
+    if (ftruncate(fd, 0) != 0 || posix_write(storage, &file, 0, text, (size_t)size) != OK) {
         (void)close(fd);
         return ERR_SYSTEM;
     }

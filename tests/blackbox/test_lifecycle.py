@@ -152,7 +152,8 @@ def test_endpoints():
             refused = server.get(endpoint["path"] + "?nonsense=1")
             assert refused.status == (405 if endpoint["method"] == "POST" else 400)
             assert "nonsense" in refused.json()["detail"] or endpoint["method"] == "POST"
-        assert server.get("/readyz?verbose").json()["checks"] == [{"name": "draining", "ok": True}]
+        checks = server.get("/readyz?verbose").json()["checks"]
+        assert checks == [{"name": name, "ok": True} for name in ("recovered", "writable", "draining")]
 
 
 def test_metrics_are_prometheus_text():

@@ -1,0 +1,131 @@
+"""Disks that are full, for real, and disks that fail."""
+
+import os
+import subprocess
+
+import pytest
+
+import wire
+from test_commit import commit, committed, key, status, version, write
+
+MEGABYTE = 1 << 20
+SMALL = ("log.segment_bytes=1048576", "http.max_body_bytes=65536", "commit.max_operations=1000")
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """8 MiB, of which a file `filler` takes 4."""
+    if os.getuid() != 0:
+        pytest.skip("only root may mount a file system")
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={8 * MEGABYTE}", "none", str(tmp_path)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"this machine does not let root mount: {mounted.stderr!r}")
+    (tmp_path / "filler").write_bytes(b"x" * 4 * MEGABYTE)
+    yield tmp_path
+    subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def fill(server):
+    """Commits until there is no space; the answers that were committed."""
+    known = []
+    with server.connect() as connection:
+        while True:
+            response = commit(connection, write(key(), "v" * 40000), request_id=f"fill-{len(known)}")
+            if response.status != 200:
+                assert response.status == 503, response.body
+                assert response.json()["outcome"] == "not_committed"
+                assert response.header("Retry-After") == "1"
+                return known
+            known.append(response.json())
+            assert len(known) < 1000
+
+
+def test_commits_stop_and_go_on_with_the_space(small_disk):
+    with wire.weaseldb(*SMALL, cwd=small_disk) as server:
+        known = fill(server)
+        assert len(known) > 20
+        # All else goes on: versions, questions, fences, metrics; and it says why it takes nothing.
+        assert version(server) == known[-1]["version"]
+        assert status(server, "fill-3")["version"] == known[3]["version"]
+        assert status(server, "nobody") == {"request_id": "nobody", "status": "not_committed"}
+        ready = server.get("/readyz?verbose")
+        assert ready.status == 503
+        assert {"name": "writable", "ok": False} in ready.json()["checks"]
+        assert server.metric("weaseldb_log_writable") == 0
+        assert server.metric('weaseldb_outcomes_total{outcome="no_space"}') >= 1
+        assert server.get("/livez").status == 200
+        # The refused one never was.
+        refused = f"fill-{len(known)}"
+        assert status(server, refused)["status"] == "not_committed"
+        # A repeat of what was committed still gets its answer.
+        again = commit(server, write(key(), "other"), request_id="fill-3")
+        assert again.status == 422
+
+        os.unlink(small_disk / "filler")
+        wire.wait_for(lambda: server.get("/readyz").status == 200)
+        assert committed(server, write(key())) == known[-1]["version"] + 1
+        assert commit(server, write(key()), request_id="nobody").json()["reason"] == "fenced"
+    with wire.weaseldb(*SMALL, cwd=small_disk) as server:
+        assert version(server) == known[-1]["version"] + 1
+        assert status(server, "fill-0")["version"] == known[0]["version"]
+        assert commit(server, write(key()), request_id="nobody").json()["reason"] == "fenced"
+
+
+def test_a_start_without_space_says_so(small_disk):
+    (small_disk / "more").write_bytes(b"x" * (4 * MEGABYTE - 65536))
+    result = subprocess.run(
+        [wire.BUILD / "weaseldb", "--set", "http.port=0", *(word for item in SMALL for word in ("--set", item))],
+        cwd=small_disk,
+        capture_output=True,
+        text=True,
+        timeout=wire.PATIENCE,
+    )
+    assert result.returncode == 1
+    assert "No space left on device" in result.stderr
+
+
+@pytest.mark.skipif(wire.SANITIZED, reason="sanitizers want to be the first library")
+@pytest.mark.parametrize("call", ["sync", "write"])
+def test_a_failing_disk_stops_the_server(tmp_path, call):
+    """What was under way is answered unknown, once; the process ends; a restart tells what became of it."""
+    trigger = tmp_path / "trigger"
+    faulty = {"LD_PRELOAD": str(wire.BUILD / "tests/libbad_disk.so"), "BAD_DISK": str(trigger)}
+    with wire.weaseldb(cwd=tmp_path, env=faulty) as server:
+        known = commit(server, write(key()), request_id="good").json()
+        with server.connect() as first, server.connect() as later:
+            later.send(b"POST /v1/commit HTTP/1.1\r\nHost: a\r\n")
+            trigger.write_text(call)
+            response = commit(first, write(key()), request_id="doubtful")
+            assert response.status == 500
+            assert response.json()["outcome"] == "unknown"
+            body = b'{"operations":[{"type":"write","key":"","value":""}]}'
+            later.send(b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+            try:
+                response = later.read()
+                assert response.status == 503
+                assert response.json()["outcome"] == "not_committed"
+            except (wire.Closed, ConnectionResetError):
+                pass  # it is gone already
+        assert server.wait() == 1
+        assert b"the commit log has failed" in server.stderr()
+        server.expect_exit = 1
+    trigger.unlink()
+    with wire.weaseldb(cwd=tmp_path) as server:
+        assert status(server, "good")["version"] == known["version"]
+        became = status(server, "doubtful")
+        assert became["status"] in ("committed", "not_committed")
+        if became["status"] == "committed":
+            assert became["version"] == known["version"] + 1
+        assert committed(server, write(key())) > known["version"]
+
+
+@pytest.mark.skipif(wire.SANITIZED, reason="sanitizers want to be the first library")
+def test_short_writes_are_gone_on_with(tmp_path):
+    trigger = tmp_path / "trigger"
+    trigger.write_text("short")
+    faulty = {"LD_PRELOAD": str(wire.BUILD / "tests/libbad_disk.so"), "BAD_DISK": str(trigger)}
+    with wire.weaseldb(cwd=tmp_path, env=faulty) as server:
+        answers = [commit(server, write(key(), "v" * 5000), request_id=f"s{number}").json() for number in range(20)]
+    with wire.weaseldb(cwd=tmp_path) as server:
+        for answer in answers:
+            assert status(server, answer["request_id"])["version"] == answer["version"]
