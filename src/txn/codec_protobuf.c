@@ -3,10 +3,9 @@
  * Protobuf: the messages of api/weaseldb.proto, unpacked by protobuf-c with the arena as allocator.
  *
  * protobuf-c says of a broken message only that it is one, keeps what it does not know, lets the
- * last of repeated fields win and ends strings at a NUL. So the bytes are scanned first, guided by
- * the same descriptors: that finds and names all of these, and what is unpacked is known to be
- * good. A message ends where the body does, so a body cut between two fields is another, shorter
- * message.
+ * last of repeated fields win and ends strings at a NUL. So the bytes are scanned first: that finds
+ * and names all of these, and what is unpacked is known to be good. A message ends where the body
+ * does, so a body cut between two fields is another, shorter message.
  */
 #include "base/check.h"
 #include "txn/builder.h"
@@ -37,12 +36,54 @@ static void protobuf_free(void *context, void *pointer)
 
 /* ---- the scan ---- */
 
+/* The messages of a request; those with the same fields share one. */
+enum message {
+    MESSAGE_COMMIT,
+    MESSAGE_BATCH,
+    MESSAGE_PRECONDITION,
+    MESSAGE_OPERATION,
+    MESSAGE_KEY,   /* PointRead, Delete */
+    MESSAGE_RANGE, /* RangeRead, RangeDelete */
+    MESSAGE_WRITE,
+};
+
+enum kind { KIND_NONE, KIND_NUMBER, KIND_BYTES, KIND_STRING, KIND_MESSAGE, KIND_LIST };
+
+/* What api/weaseldb.proto says of a field, in as few bytes as the scan can do with. */
+struct rule {
+    uint8_t kind;
+    uint8_t name;   /* enum txn_field; the members of a oneof are all `type` */
+    uint8_t once;   /* a bit that stands for the field, or its oneof; 0: it may come repeatedly */
+    uint8_t inside; /* enum message */
+};
+
+static const struct rule rules[][FIELDS_MAX + 1] = {
+    [MESSAGE_COMMIT] = {[1] = {KIND_STRING, TXN_FIELD_REQUEST_ID, 1, 0},
+                        [2] = {KIND_STRING, TXN_FIELD_LEADER, 2, 0},
+                        [3] = {KIND_NUMBER, TXN_FIELD_READ_VERSION, 4, 0},
+                        [4] = {KIND_LIST, TXN_FIELD_PRECONDITIONS, 0, MESSAGE_PRECONDITION},
+                        [5] = {KIND_LIST, TXN_FIELD_OPERATIONS, 0, MESSAGE_OPERATION}},
+    [MESSAGE_BATCH] = {[1] = {KIND_LIST, TXN_FIELD_TRANSACTIONS, 0, MESSAGE_COMMIT}},
+    [MESSAGE_PRECONDITION] = {[1] = {KIND_MESSAGE, TXN_FIELD_TYPE, 1, MESSAGE_KEY},
+                              [2] = {KIND_MESSAGE, TXN_FIELD_TYPE, 1, MESSAGE_RANGE},
+                              [3] = {KIND_NUMBER, TXN_FIELD_VERSION, 2, 0}},
+    [MESSAGE_OPERATION] = {[1] = {KIND_MESSAGE, TXN_FIELD_TYPE, 1, MESSAGE_WRITE},
+                           [2] = {KIND_MESSAGE, TXN_FIELD_TYPE, 1, MESSAGE_KEY},
+                           [3] = {KIND_MESSAGE, TXN_FIELD_TYPE, 1, MESSAGE_RANGE}},
+    [MESSAGE_KEY] = {[1] = {KIND_BYTES, TXN_FIELD_KEY, 1, 0}},
+    [MESSAGE_RANGE] =
+        {[1] = {KIND_BYTES, TXN_FIELD_BEGIN, 1, 0}, [2] = {KIND_BYTES, TXN_FIELD_END, 2, 0}},
+    [MESSAGE_WRITE] =
+        {[1] = {KIND_BYTES, TXN_FIELD_KEY, 1, 0}, [2] = {KIND_BYTES, TXN_FIELD_VALUE, 2, 0}},
+};
+
 /* A message that the scan is in. */
 struct frame {
-    const ProtobufCMessageDescriptor *message;
     const uint8_t *end;
-    uint32_t counts[FIELDS_MAX]; /* of each field, by its number less one */
-    bool has_oneof;              /* each message has at most one oneof */
+    enum message message;
+    unsigned seen;  /* the `once` bits of its fields so far */
+    uint32_t count; /* of its operations, or of its transactions, so far */
+    uint32_t precondition_count;
 };
 
 struct scan {
@@ -78,18 +119,6 @@ static inline bool take_varint(const uint8_t **at, const uint8_t *end, uint64_t 
     return false;
 }
 
-/* The descriptor's field with this number, or NULL. Ours are numbered from 1 without gaps. */
-static inline const ProtobufCFieldDescriptor *field_at(const ProtobufCMessageDescriptor *message,
-                                                       uint64_t number)
-{
-    return number - 1 < message->n_fields ? &message->fields[number - 1] : NULL;
-}
-
-static struct bytes name_of(const ProtobufCFieldDescriptor *field)
-{
-    return bytes_from_string(field->name);
-}
-
 static enum err refuse_unknown(struct scan *scan, uint64_t number)
 {
     char digits[20];
@@ -97,113 +126,92 @@ static enum err refuse_unknown(struct scan *scan, uint64_t number)
                                  false);
 }
 
-static void scan_enter(struct scan *scan, const ProtobufCMessageDescriptor *message,
-                       const uint8_t *end)
+static void scan_enter(struct scan *scan, enum message message, const uint8_t *end)
 {
-    CHECK(scan->depth < DEPTH_MAX && message->n_fields <= FIELDS_MAX);
-    scan->frames[scan->depth++] = (struct frame){.message = message, .end = end};
+    CHECK(scan->depth < DEPTH_MAX);
+    struct frame *frame = &scan->frames[scan->depth++];
+    *frame = (struct frame){.end = end, .message = message};
 }
 
+/* The innermost message has ended: what is said from here on is about the one around it. */
 static void scan_leave(struct scan *scan)
 {
     scan->depth--;
-    if (scan->depth == 0) {
-        return;
-    }
-    const ProtobufCMessageDescriptor *outer = scan->frames[scan->depth - 1].message;
-    if (outer == &weaseldb__v1__commit_request__descriptor) {
+    enum message outer = scan->depth == 0 ? MESSAGE_BATCH : scan->frames[scan->depth - 1].message;
+    if (outer == MESSAGE_COMMIT || outer == MESSAGE_BATCH) {
         scan->builder->index = -1;
-    } else if (outer == &weaseldb__v1__commit_batch__descriptor) {
+    }
+    if (outer == MESSAGE_BATCH) {
         scan->builder->transaction = -1;
     }
 }
 
-/* Goes into the message of `size` bytes at `at`. `index`: how many of this field came before. */
-static void scan_into(struct scan *scan, const ProtobufCFieldDescriptor *field, const uint8_t *at,
-                      size_t size, uint32_t index)
+/* Tells the builder which element of a list comes. */
+static void scan_element(struct scan *scan, struct frame *frame, enum txn_field list)
 {
     struct txn_builder *builder = scan->builder;
-    if (field->label == PROTOBUF_C_LABEL_REPEATED) {
-        enum txn_field list = txn_field_of(name_of(field));
-        if (list == TXN_FIELD_TRANSACTIONS) {
-            builder->transaction = index;
-        } else {
-            builder->list = list;
-            builder->index = index;
-        }
+    if (list == TXN_FIELD_TRANSACTIONS) {
+        builder->transaction = frame->count++;
+    } else {
+        builder->list = list;
+        builder->index =
+            list == TXN_FIELD_OPERATIONS ? frame->count++ : frame->precondition_count++;
     }
-    scan_enter(scan, field->descriptor, at + size);
-}
-
-/* Counts a field and checks that it may come, in this wire type. */
-static enum err scan_tag(struct scan *scan, struct frame *frame, uint64_t tag,
-                         const ProtobufCFieldDescriptor **out_field, uint32_t *out_index)
-{
-    const ProtobufCFieldDescriptor *field = field_at(frame->message, tag >> 3);
-    if (field == NULL) {
-        return refuse_unknown(scan, tag >> 3);
-    }
-    if ((tag & 7) != (field->type == PROTOBUF_C_TYPE_UINT64 ? WIRE_VARINT : WIRE_LENGTH)) {
-        return txn_build_refuse(scan->builder, txn_field_of(name_of(field)),
-                                "has the wrong wire type");
-    }
-    uint32_t index = frame->counts[field - frame->message->fields]++;
-    if (field->label != PROTOBUF_C_LABEL_REPEATED) {
-        bool is_oneof = (field->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) != 0;
-        if (is_oneof && frame->has_oneof) {
-            return txn_build_refuse(scan->builder, TXN_FIELD_TYPE, "is there twice");
-        }
-        if (index > 0) {
-            return txn_build_refuse_name(scan->builder, name_of(field), true);
-        }
-        frame->has_oneof = frame->has_oneof || is_oneof;
-    }
-    *out_field = field;
-    *out_index = index;
-    return OK;
 }
 
 /* The next field of the innermost message, of which something is left. */
 static enum err scan_field(struct scan *scan, const uint8_t **at)
 {
+    static const struct rule none = {KIND_NONE, TXN_FIELD_NONE, 0, 0};
     struct frame *frame = &scan->frames[scan->depth - 1];
     const uint8_t *start = *at;
-    const ProtobufCFieldDescriptor *field;
-    uint32_t index;
+    uint64_t tag;
     uint64_t number;
-    if (!take_varint(at, frame->end, &number)) {
+    if (!take_varint(at, frame->end, &tag)) {
         return refuse_at(scan, start, "a field's number is cut off or does not fit");
     }
-    enum err err = scan_tag(scan, frame, number, &field, &index);
-    if (err != OK) {
-        return err;
+    const struct rule *rule = tag >> 3 <= FIELDS_MAX ? &rules[frame->message][tag >> 3] : &none;
+    if (rule->kind == KIND_NONE) {
+        return refuse_unknown(scan, tag >> 3);
     }
+    if ((tag & 7) != (rule->kind == KIND_NUMBER ? WIRE_VARINT : WIRE_LENGTH)) {
+        return txn_build_refuse(scan->builder, rule->name, "has the wrong wire type");
+    }
+    if ((frame->seen & rule->once) != 0) {
+        return txn_build_refuse(scan->builder, rule->name, "is there twice");
+    }
+    frame->seen |= rule->once;
     if (!take_varint(at, frame->end, &number)) {
         return refuse_at(scan, start, "a number is cut off or does not fit");
     }
-    if (field->type == PROTOBUF_C_TYPE_UINT64) {
+    if (rule->kind == KIND_NUMBER) {
         return OK;
     }
     if (number > (size_t)(frame->end - *at)) {
         return refuse_at(scan, start, "a length goes beyond the end");
     }
-    if (field->type == PROTOBUF_C_TYPE_MESSAGE) {
-        scan_into(scan, field, *at, (size_t)number, index);
+    if (rule->kind == KIND_LIST) {
+        scan_element(scan, frame, rule->name);
+    }
+    if (rule->kind == KIND_LIST || rule->kind == KIND_MESSAGE) {
+        scan_enter(scan, rule->inside, *at + number);
         return OK;
     }
-    if (field->type == PROTOBUF_C_TYPE_STRING && memchr(*at, 0, (size_t)number) != NULL) {
-        return txn_build_refuse(scan->builder, txn_field_of(name_of(field)), "must not have a NUL");
+    if (rule->kind == KIND_STRING && memchr(*at, 0, (size_t)number) != NULL) {
+        return txn_build_refuse(scan->builder, rule->name, "must not have a NUL");
     }
     *at += number;
     return OK;
 }
 
-static enum err scan_body(struct txn_builder *builder, const ProtobufCMessageDescriptor *type,
-                          struct bytes body)
+static enum err scan_body(struct txn_builder *builder, enum message message, struct bytes body)
 {
     const uint8_t *at = (const uint8_t *)body.data;
-    struct scan scan = {.builder = builder, .start = at};
-    scan_enter(&scan, type, at + body.size);
+    struct scan scan;
+    scan.builder = builder;
+    scan.start = at;
+    scan.depth = 0;
+    scan_enter(&scan, message, at + body.size);
     while (scan.depth > 0) {
         if (at == scan.frames[scan.depth - 1].end) {
             scan_leave(&scan);
@@ -218,10 +226,13 @@ static enum err scan_body(struct txn_builder *builder, const ProtobufCMessageDes
 }
 
 /* *out lives as long as the arena. */
-static enum err parse(struct txn_builder *builder, const ProtobufCMessageDescriptor *type,
-                      struct bytes body, ProtobufCMessage **out)
+static enum err parse(struct txn_builder *builder, enum message message, struct bytes body,
+                      ProtobufCMessage **out)
 {
-    enum err err = body.size == 0 ? OK : scan_body(builder, type, body);
+    const ProtobufCMessageDescriptor *type = message == MESSAGE_BATCH
+                                                 ? &weaseldb__v1__commit_batch__descriptor
+                                                 : &weaseldb__v1__commit_request__descriptor;
+    enum err err = body.size == 0 ? OK : scan_body(builder, message, body);
     if (err != OK) {
         return err;
     }
@@ -325,7 +336,7 @@ static enum err protobuf_decode_commit(struct bytes body, const struct txn_limit
     struct txn_builder builder;
     ProtobufCMessage *message;
     txn_builder_init(&builder, limits, arena, out_problem);
-    enum err err = parse(&builder, &weaseldb__v1__commit_request__descriptor, body, &message);
+    enum err err = parse(&builder, MESSAGE_COMMIT, body, &message);
     return err != OK ? err
                      : read_transaction(&builder, -1, (Weaseldb__V1__CommitRequest *)message, out);
 }
@@ -337,7 +348,7 @@ static enum err protobuf_decode_batch(struct bytes body, const struct txn_limits
     struct txn_builder builder;
     ProtobufCMessage *message;
     txn_builder_init(&builder, limits, arena, out_problem);
-    enum err err = parse(&builder, &weaseldb__v1__commit_batch__descriptor, body, &message);
+    enum err err = parse(&builder, MESSAGE_BATCH, body, &message);
     if (err != OK) {
         return err;
     }

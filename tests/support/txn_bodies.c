@@ -49,8 +49,8 @@ void body_append_base64(struct body *body, struct bytes bytes)
         unsigned char three[3] = {0};
         memcpy(three, bytes.data + i, left < 3 ? left : 3);
         char four[4] = {digits[three[0] >> 2], digits[(three[0] & 3) << 4 | three[1] >> 4],
-                        left > 1 ? digits[(three[1] & 15) << 2 | three[2] >> 6] : '=',
-                        left > 2 ? digits[three[2] & 63] : '='};
+                        (char)(left > 1 ? digits[(three[1] & 15) << 2 | three[2] >> 6] : '='),
+                        (char)(left > 2 ? digits[three[2] & 63] : '=')};
         body_append(body, four, sizeof four);
     }
 }
