@@ -67,9 +67,10 @@ def status(where, request_id, **parameters):
     return response.json()
 
 
-@pytest.fixture(scope="module")
-def database():
-    with wire.weaseldb() as running:
+@pytest.fixture(scope="module", params=[1, 4])
+def database(request):
+    """All stages on one thread, and each on its own."""
+    with wire.weaseldb(f"http.pipelines.commit_status.threads={request.param}", "http.network_threads=2") as running:
         yield running
 
 
