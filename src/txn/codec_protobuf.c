@@ -52,29 +52,32 @@ enum kind { KIND_NONE, KIND_NUMBER, KIND_BYTES, KIND_STRING, KIND_MESSAGE, KIND_
 /* What api/weaseldb.proto says of a field, in as few bytes as the scan can do with. */
 struct rule {
     uint8_t kind;
+    uint8_t tag;    /* number and wire type */
     uint8_t name;   /* enum txn_field; the members of a oneof are all `type` */
     uint8_t once;   /* a bit that stands for the field, or its oneof; 0: it may come repeatedly */
     uint8_t inside; /* enum message */
 };
 
+#define NUMBER(number, name, once) [number] = {KIND_NUMBER, (number) << 3, name, once, 0}
+#define BYTES_OF(number, name, once) [number] = {KIND_BYTES, (number) << 3 | 2, name, once, 0}
+#define STRING(number, name, once) [number] = {KIND_STRING, (number) << 3 | 2, name, once, 0}
+#define LIST(number, name, inside) [number] = {KIND_LIST, (number) << 3 | 2, name, 0, inside}
+#define ONE_OF(number, inside)                                                                     \
+    [number] = {KIND_MESSAGE, (number) << 3 | 2, TXN_FIELD_TYPE, 1, inside}
+
 static const struct rule rules[][FIELDS_MAX + 1] = {
-    [MESSAGE_COMMIT] = {[1] = {KIND_STRING, TXN_FIELD_REQUEST_ID, 1, 0},
-                        [2] = {KIND_STRING, TXN_FIELD_LEADER, 2, 0},
-                        [3] = {KIND_NUMBER, TXN_FIELD_READ_VERSION, 4, 0},
-                        [4] = {KIND_LIST, TXN_FIELD_PRECONDITIONS, 0, MESSAGE_PRECONDITION},
-                        [5] = {KIND_LIST, TXN_FIELD_OPERATIONS, 0, MESSAGE_OPERATION}},
-    [MESSAGE_BATCH] = {[1] = {KIND_LIST, TXN_FIELD_TRANSACTIONS, 0, MESSAGE_COMMIT}},
-    [MESSAGE_PRECONDITION] = {[1] = {KIND_MESSAGE, TXN_FIELD_TYPE, 1, MESSAGE_KEY},
-                              [2] = {KIND_MESSAGE, TXN_FIELD_TYPE, 1, MESSAGE_RANGE},
-                              [3] = {KIND_NUMBER, TXN_FIELD_VERSION, 2, 0}},
-    [MESSAGE_OPERATION] = {[1] = {KIND_MESSAGE, TXN_FIELD_TYPE, 1, MESSAGE_WRITE},
-                           [2] = {KIND_MESSAGE, TXN_FIELD_TYPE, 1, MESSAGE_KEY},
-                           [3] = {KIND_MESSAGE, TXN_FIELD_TYPE, 1, MESSAGE_RANGE}},
-    [MESSAGE_KEY] = {[1] = {KIND_BYTES, TXN_FIELD_KEY, 1, 0}},
-    [MESSAGE_RANGE] =
-        {[1] = {KIND_BYTES, TXN_FIELD_BEGIN, 1, 0}, [2] = {KIND_BYTES, TXN_FIELD_END, 2, 0}},
-    [MESSAGE_WRITE] =
-        {[1] = {KIND_BYTES, TXN_FIELD_KEY, 1, 0}, [2] = {KIND_BYTES, TXN_FIELD_VALUE, 2, 0}},
+    [MESSAGE_COMMIT] = {STRING(1, TXN_FIELD_REQUEST_ID, 1), STRING(2, TXN_FIELD_LEADER, 2),
+                        NUMBER(3, TXN_FIELD_READ_VERSION, 4),
+                        LIST(4, TXN_FIELD_PRECONDITIONS, MESSAGE_PRECONDITION),
+                        LIST(5, TXN_FIELD_OPERATIONS, MESSAGE_OPERATION)},
+    [MESSAGE_BATCH] = {LIST(1, TXN_FIELD_TRANSACTIONS, MESSAGE_COMMIT)},
+    [MESSAGE_PRECONDITION] = {ONE_OF(1, MESSAGE_KEY), ONE_OF(2, MESSAGE_RANGE),
+                              NUMBER(3, TXN_FIELD_VERSION, 2)},
+    [MESSAGE_OPERATION] = {ONE_OF(1, MESSAGE_WRITE), ONE_OF(2, MESSAGE_KEY),
+                           ONE_OF(3, MESSAGE_RANGE)},
+    [MESSAGE_KEY] = {BYTES_OF(1, TXN_FIELD_KEY, 1)},
+    [MESSAGE_RANGE] = {BYTES_OF(1, TXN_FIELD_BEGIN, 1), BYTES_OF(2, TXN_FIELD_END, 2)},
+    [MESSAGE_WRITE] = {BYTES_OF(1, TXN_FIELD_KEY, 1), BYTES_OF(2, TXN_FIELD_VALUE, 2)},
 };
 
 /* A message that the scan is in. */
@@ -86,27 +89,23 @@ struct frame {
     uint32_t precondition_count;
 };
 
-struct scan {
-    struct txn_builder *builder;
-    const uint8_t *start; /* of the body, for offsets */
-    unsigned depth;
-    struct frame frames[DEPTH_MAX]; /* outermost first */
-};
-
-static enum err refuse_at(const struct scan *scan, const uint8_t *at, const char *why)
+static enum err refuse_at(struct txn_builder *builder, const uint8_t *start, const uint8_t *at,
+                          const char *why)
 {
-    return txn_build_refuse_body(scan->builder, "Protobuf", why, (size_t)(at - scan->start));
+    return txn_build_refuse_body(builder, "Protobuf", why, (size_t)(at - start));
+}
+
+static enum err refuse_unknown(struct txn_builder *builder, uint64_t number)
+{
+    char digits[20];
+    return txn_build_refuse_name(builder, bytes_of(digits, bytes_format_u64(digits, number)),
+                                 false);
 }
 
 /* False: it does not end before `end`, or does not fit. */
-static inline bool take_varint(const uint8_t **at, const uint8_t *end, uint64_t *out)
+static bool take_long_varint(const uint8_t **at, const uint8_t *end, uint64_t *out)
 {
     const uint8_t *from = *at;
-    if (from < end && *from < 0x80) {
-        *out = *from;
-        *at = from + 1;
-        return true;
-    }
     uint64_t value = 0;
     for (unsigned i = 0; i < VARINT_BYTES_MAX && from + i < end; i++) {
         value |= (uint64_t)(from[i] & 0x7f) << (7 * i);
@@ -119,110 +118,107 @@ static inline bool take_varint(const uint8_t **at, const uint8_t *end, uint64_t 
     return false;
 }
 
-static enum err refuse_unknown(struct scan *scan, uint64_t number)
+static inline bool take_varint(const uint8_t **at, const uint8_t *end, uint64_t *out)
 {
-    char digits[20];
-    return txn_build_refuse_name(scan->builder, bytes_of(digits, bytes_format_u64(digits, number)),
-                                 false);
+    if (*at < end && **at < 0x80) { /* nearly always */
+        *out = *(*at)++;
+        return true;
+    }
+    return take_long_varint(at, end, out);
 }
 
-static void scan_enter(struct scan *scan, enum message message, const uint8_t *end)
+/* The message inside of `outer` has ended: what is said from here on is about the latter. */
+static void leave_element(struct txn_builder *builder, enum message outer)
 {
-    CHECK(scan->depth < DEPTH_MAX);
-    struct frame *frame = &scan->frames[scan->depth++];
-    *frame = (struct frame){.end = end, .message = message};
-}
-
-/* The innermost message has ended: what is said from here on is about the one around it. */
-static void scan_leave(struct scan *scan)
-{
-    scan->depth--;
-    enum message outer = scan->depth == 0 ? MESSAGE_BATCH : scan->frames[scan->depth - 1].message;
     if (outer == MESSAGE_COMMIT || outer == MESSAGE_BATCH) {
-        scan->builder->index = -1;
+        builder->index = -1;
     }
     if (outer == MESSAGE_BATCH) {
-        scan->builder->transaction = -1;
+        builder->transaction = -1;
     }
 }
 
 /* Tells the builder which element of a list comes. */
-static void scan_element(struct scan *scan, struct frame *frame, enum txn_field list)
+static void enter_element(struct txn_builder *builder, struct frame *frame, enum txn_field list)
 {
-    struct txn_builder *builder = scan->builder;
     if (list == TXN_FIELD_TRANSACTIONS) {
         builder->transaction = frame->count++;
-    } else {
-        builder->list = list;
-        builder->index =
-            list == TXN_FIELD_OPERATIONS ? frame->count++ : frame->precondition_count++;
+        return;
     }
+    builder->list = list;
+    builder->index = list == TXN_FIELD_OPERATIONS ? frame->count++ : frame->precondition_count++;
 }
 
-/* The next field of the innermost message, of which something is left. */
-static enum err scan_field(struct scan *scan, const uint8_t **at)
+/* Finds the rule for a tag of the message in `frame`, and checks that it may come. */
+static inline enum err check_tag(struct txn_builder *builder, struct frame *frame, uint64_t tag,
+                                 const struct rule **out_rule)
 {
-    static const struct rule none = {KIND_NONE, TXN_FIELD_NONE, 0, 0};
-    struct frame *frame = &scan->frames[scan->depth - 1];
-    const uint8_t *start = *at;
-    uint64_t tag;
-    uint64_t number;
-    if (!take_varint(at, frame->end, &tag)) {
-        return refuse_at(scan, start, "a field's number is cut off or does not fit");
+    const struct rule *rule = &rules[frame->message][tag >> 3 <= FIELDS_MAX ? tag >> 3 : 0];
+    if (rule->tag != tag || (frame->seen & rule->once) != 0) {
+        return rule->kind == KIND_NONE ? refuse_unknown(builder, tag >> 3)
+               : rule->tag != tag ? txn_build_refuse(builder, rule->name, "has the wrong wire type")
+                                  : txn_build_refuse(builder, rule->name, "is there twice");
     }
-    const struct rule *rule = tag >> 3 <= FIELDS_MAX ? &rules[frame->message][tag >> 3] : &none;
     if (rule->kind == KIND_NONE) {
-        return refuse_unknown(scan, tag >> 3);
-    }
-    if ((tag & 7) != (rule->kind == KIND_NUMBER ? WIRE_VARINT : WIRE_LENGTH)) {
-        return txn_build_refuse(scan->builder, rule->name, "has the wrong wire type");
-    }
-    if ((frame->seen & rule->once) != 0) {
-        return txn_build_refuse(scan->builder, rule->name, "is there twice");
+        return refuse_unknown(builder, tag >> 3);
     }
     frame->seen |= rule->once;
-    if (!take_varint(at, frame->end, &number)) {
-        return refuse_at(scan, start, "a number is cut off or does not fit");
-    }
-    if (rule->kind == KIND_NUMBER) {
-        return OK;
-    }
-    if (number > (size_t)(frame->end - *at)) {
-        return refuse_at(scan, start, "a length goes beyond the end");
-    }
-    if (rule->kind == KIND_LIST) {
-        scan_element(scan, frame, rule->name);
-    }
-    if (rule->kind == KIND_LIST || rule->kind == KIND_MESSAGE) {
-        scan_enter(scan, rule->inside, *at + number);
-        return OK;
-    }
-    if (rule->kind == KIND_STRING && memchr(*at, 0, (size_t)number) != NULL) {
-        return txn_build_refuse(scan->builder, rule->name, "must not have a NUL");
-    }
-    *at += number;
+    *out_rule = rule;
     return OK;
 }
 
+/* Walks through all fields of all messages, outermost first, without recursion. */
 static enum err scan_body(struct txn_builder *builder, enum message message, struct bytes body)
 {
-    const uint8_t *at = (const uint8_t *)body.data;
-    struct scan scan;
-    scan.builder = builder;
-    scan.start = at;
-    scan.depth = 0;
-    scan_enter(&scan, message, at + body.size);
-    while (scan.depth > 0) {
-        if (at == scan.frames[scan.depth - 1].end) {
-            scan_leave(&scan);
+    const uint8_t *const start = (const uint8_t *)body.data;
+    const uint8_t *at = start;
+    struct frame outer[DEPTH_MAX]; /* those around the current one */
+    struct frame frame = {.end = start + body.size, .message = message};
+    unsigned depth = 0;
+    for (;;) {
+        if (at == frame.end) {
+            if (depth == 0) {
+                return OK;
+            }
+            frame = outer[--depth];
+            leave_element(builder, frame.message);
             continue;
         }
-        enum err err = scan_field(&scan, &at);
+        const uint8_t *field = at;
+        const struct rule *rule;
+        uint64_t number;
+        if (!take_varint(&at, frame.end, &number)) {
+            return refuse_at(builder, start, field, "a tag is cut off or does not fit");
+        }
+        enum err err = check_tag(builder, &frame, number, &rule);
         if (err != OK) {
             return err;
         }
+        if (!take_varint(&at, frame.end, &number)) {
+            return refuse_at(builder, start, field, "a number is cut off or does not fit");
+        }
+        if (rule->kind == KIND_NUMBER) {
+            continue;
+        }
+        if (number > (size_t)(frame.end - at)) {
+            return refuse_at(builder, start, field, "a length goes beyond the end");
+        }
+        if (rule->kind == KIND_BYTES) {
+            at += number;
+        } else if (rule->kind == KIND_STRING) {
+            if (memchr(at, 0, (size_t)number) != NULL) {
+                return txn_build_refuse(builder, rule->name, "must not have a NUL");
+            }
+            at += number;
+        } else {
+            if (rule->kind == KIND_LIST) {
+                enter_element(builder, &frame, rule->name);
+            }
+            CHECK(depth < DEPTH_MAX);
+            outer[depth++] = frame;
+            frame = (struct frame){.end = at + number, .message = rule->inside};
+        }
     }
-    return OK;
 }
 
 /* *out lives as long as the arena. */

@@ -135,11 +135,11 @@ static void test_broken(void **state)
 {
     (void)state;
     static const struct mistake bodies[] = {
-        {RAW("\x80"), "a field's number is cut off or does not fit, at byte 0."},
+        {RAW("\x80"), "a tag is cut off or does not fit, at byte 0."},
         {RAW("\x12\x01"
              "a\x80"),
-         "a field's number is cut off or does not fit, at byte 3."},
-        {RAW("\x98\x80\x80\x80\x80\x80\x80\x80\x80\x80\x00\x01"), "a field's number is cut off"},
+         "a tag is cut off or does not fit, at byte 3."},
+        {RAW("\x98\x80\x80\x80\x80\x80\x80\x80\x80\x80\x00\x01"), "a tag is cut off"},
         {RAW("\x18"), "a number is cut off or does not fit, at byte 0."},
         {RAW("\x18\x80"), "a number is cut off or does not fit, at byte 0."},
         {RAW("\x18\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02"),
@@ -156,7 +156,7 @@ static void test_broken(void **state)
              "a"),
          "a length goes beyond the end, at byte 4."},
         {RAW("\x2a\x03\x12\x02\x0a\x00"), "a length goes beyond the end, at byte 2."},
-        {RAW("\x2a\x01\x80\x01"), "a field's number is cut off or does not fit, at byte 2."},
+        {RAW("\x2a\x01\x80\x01"), "a tag is cut off or does not fit, at byte 2."},
         {RAW("{}"), ""},
     };
     for (size_t i = 0; i + 1 < COUNT(bodies); i++) {
