@@ -194,8 +194,8 @@ static void test_read_version_is_the_default(void **state)
         "{\"read_version\":7,\"preconditions\":[{\"type\":\"point_read\",\"key\":\"YQ==\"}]}",
         "{\"preconditions\":[{\"key\":\"YQ==\",\"type\":\"point_read\"}],\"read_version\":7}",
         "{\"preconditions\":[{\"version\":7,\"key\":\"YQ==\",\"type\":\"point_read\"}]}",
-        "{\"read_version\":5,\"preconditions\":[{\"type\":\"point_read\",\"key\":\"YQ==\","
-        "\"version\":7}]}",
+        ("{\"read_version\":5,\"preconditions\":"
+         "[{\"type\":\"point_read\",\"key\":\"YQ==\",\"version\":7}]}"),
     };
     uint64_t hash = 0;
     for (size_t i = 0; i < COUNT(bodies); i++) {

@@ -286,8 +286,8 @@ static const char *const broken[] = {
     "\xe2\x80\x8b{}",
     "{\"a\":\f1}",
     "{\"a\":\v1}",
-    "{\"a\":\xc2\xa0"
-    "1}",
+    ("{\"a\":\xc2\xa0"
+     "1}"),
     "{\"a\":1\\}",
     "{]",
     "[}",
@@ -320,8 +320,8 @@ static void test_accepted(void **state)
         "{\"operations\":[{\"end\":\"YQ==\",\"begin\":\"\",\"type\":\"range_delete\"}]}",
         "{\"operations\":[{\"key\":\"\\u0059Q=\\u003d\",\"\\u0074ype\":\"\\u0064elete\"}]}",
         "{\"operations\":[{\"key\":\"\\/\\/\\/\\/\",\"type\":\"delete\"}]}",
-        "{\"preconditions\":[{\"type\":\"range_read\",\"begin\":\"\",\"end\":\"AA==\","
-        "\"version\":0}]}",
+        ("{\"preconditions\":[{\"type\":\"range_read\",\"begin\":\"\",\"end\":\"AA==\","
+         "\"version\":0}]}"),
     };
     for (size_t i = 0; i < COUNT(bodies); i++) {
         struct decoded decoded;
