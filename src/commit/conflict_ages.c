@@ -32,7 +32,7 @@ static unsigned find(const struct conflict_ages *ages, uint64_t version)
     const uint64_t *first = ages->first;
     for (unsigned count = ages->count; count > 1;) {
         unsigned half = count / 2;
-        first += first[half] <= version ? half : 0;
+        first += half & (0U - (first[half] <= version));
         count -= half;
     }
     return (unsigned)(first - ages->first);

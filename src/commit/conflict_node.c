@@ -187,6 +187,24 @@ static size_t shared_size(struct bytes a, struct bytes b)
     return size;
 }
 
+/* Has the key the prefix of the node? May say no though it has. */
+static inline bool has_prefix(const struct conflict_node *node, struct bytes key)
+{
+    size_t size = node->prefix_size;
+    if (size > key.size || size > CONFLICT_NODE_PREFIX_BYTES) {
+        return false;
+    }
+    if (size < sizeof(uint64_t)) {
+        return size == 0 || memcmp(key.data, node->prefix, size) == 0;
+    }
+    uint64_t difference =
+        load_big_endian(key.data + size - 8) ^ load_big_endian(node->prefix + size - 8);
+    for (size_t at = 0; at + 8 < size; at += 8) {
+        difference |= load_big_endian(key.data + at) ^ load_big_endian(node->prefix + at);
+    }
+    return difference == 0;
+}
+
 static void set_prefix(struct conflict_node *node, size_t size)
 {
     unsigned first = conflict_node_first(node);
@@ -238,24 +256,6 @@ static int compare_prefix(const struct conflict_node *node, struct bytes key)
     return order != 0 ? order : key.size < size ? -1 : 0;
 }
 
-/* Has the key the prefix of the node? May say no though it has. */
-static inline bool has_prefix(const struct conflict_node *node, struct bytes key)
-{
-    size_t size = node->prefix_size;
-    if (size > key.size || size > CONFLICT_NODE_PREFIX_BYTES) {
-        return false;
-    }
-    if (size < sizeof(uint64_t)) {
-        return size == 0 || memcmp(key.data, node->prefix, size) == 0;
-    }
-    uint64_t difference =
-        load_big_endian(key.data + size - 8) ^ load_big_endian(node->prefix + size - 8);
-    for (size_t at = 0; at + 8 < size; at += 8) {
-        difference |= load_big_endian(key.data + at) ^ load_big_endian(node->prefix + at);
-    }
-    return difference == 0;
-}
-
 /* How many of heads[0..count) are less than `head`. Without branches: they would be guessed wrong
  * half of the time. */
 static inline unsigned count_less(const uint64_t *heads, unsigned count, uint64_t head)
@@ -263,7 +263,7 @@ static inline unsigned count_less(const uint64_t *heads, unsigned count, uint64_
     const uint64_t *at = heads;
     while (count > 1) {
         unsigned half = count / 2;
-        at += at[half - 1] < head ? half : 0;
+        at += half & (0U - (at[half - 1] < head));
         count -= half;
     }
     return (unsigned)(at - heads) + (count == 1 && *at < head);
@@ -385,8 +385,8 @@ void conflict_node_insert(struct conflict_pages *pages, struct conflict_node *no
     CHECK(index <= node->count);
     CHECK(conflict_node_has_room(node, key.size));
     bool was_empty = node->count <= first;
-    size_t shared = 0;
-    if (has_key && !was_empty) {
+    size_t shared = node->prefix_size;
+    if (has_key && !was_empty && !has_prefix(node, key)) {
         shared = shared_size(bytes_of(local_key(node, first).data, node->prefix_size), key);
     }
     if (node->heap_begin < record_bytes(key.size)) {
