@@ -150,11 +150,14 @@ static void test_hash_covers_payload(void **state)
                                              {BYTES_INIT(""), BYTES_INIT("ab"), TXN_WRITE},
                                              {BYTES_INIT("a"), BYTES_INIT("b"), TXN_RANGE_DELETE},
                                              {BYTES_INIT("a"), {NULL, 0}, TXN_DELETE},
-                                             {BYTES_INIT("b"), BYTES_INIT("a"), TXN_WRITE}};
+                                             {BYTES_INIT("b"), BYTES_INIT("a"), TXN_WRITE},
+                                             {BYTES_INIT("a"), BYTES_INIT("c"), TXN_WRITE},
+                                             {BYTES_INIT("a"), BYTES_INIT("c"), TXN_RANGE_DELETE}};
     static const struct txn_precondition p[] = {{BYTES_INIT("a"), {NULL, 0}, 1, false},
                                                 {BYTES_INIT("a"), {NULL, 0}, 2, false},
                                                 {BYTES_INIT("a"), BYTES_INIT("b"), 1, true},
-                                                {BYTES_INIT("b"), {NULL, 0}, 1, false}};
+                                                {BYTES_INIT("b"), {NULL, 0}, 1, false},
+                                                {BYTES_INIT("a"), BYTES_INIT("c"), 1, true}};
     struct txn all[] = {
         {.operation_count = 0},
         {.operations = &w[0], .operation_count = 1},
@@ -163,12 +166,15 @@ static void test_hash_covers_payload(void **state)
         {.operations = &w[3], .operation_count = 1},
         {.operations = &w[4], .operation_count = 1},
         {.operations = &w[5], .operation_count = 1},
+        {.operations = &w[6], .operation_count = 1},
+        {.operations = &w[7], .operation_count = 1},
         {.operations = &w[0], .operation_count = 2},
         {.operations = &w[1], .operation_count = 2},
         {.preconditions = &p[0], .precondition_count = 1},
         {.preconditions = &p[1], .precondition_count = 1},
         {.preconditions = &p[2], .precondition_count = 1},
         {.preconditions = &p[3], .precondition_count = 1},
+        {.preconditions = &p[4], .precondition_count = 1},
         {.preconditions = &p[0],
          .precondition_count = 1,
          .operations = &w[0],

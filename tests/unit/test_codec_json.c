@@ -51,6 +51,7 @@ static const struct {
     {"{\"request_id\":1}", "request_id must be a string."},
     {"{\"request_id\":\"\"}", "request_id must be 1 to 128 printable"},
     {"{\"request_id\":\"a b\"}", "request_id must be 1 to 128 printable"},
+    {"{\"request_id\":\"1234 678\"}", "request_id must be 1 to 128 printable"},
     {"{\"request_id\":\"12345678 \"}", "request_id must be 1 to 128 printable"},
     {"{\"request_id\":\"1234567\\u007f\"}", "request_id must be 1 to 128 printable"},
     {"{\"request_id\":\"\\u0000\"}", "request_id must be 1 to 128 printable"},
