@@ -30,7 +30,9 @@ const struct txn_codec *txn_codec_of(struct bytes content_type)
     struct bytes media_type = http_media_type(content_type);
     for (unsigned i = 0; i < CODECS; i++) {
         for (const char *const *known = codecs[i]->media_types; *known != NULL; known++) {
-            if (bytes_equal_fold(media_type, bytes_from_string(*known))) {
+            struct bytes name = bytes_from_string(*known);
+            /* Nearly always it is spelt as in the registry, and words compare faster. */
+            if (bytes_equal(media_type, name) || bytes_equal_fold(media_type, name)) {
                 return codecs[i];
             }
         }

@@ -192,15 +192,15 @@ static bool is_plain(unsigned char c)
 }
 
 /* Room for `text` inside of a string. Ids hardly ever hold what must be escaped, so that they take
- * their size and no more. */
+ * their size and no more. Looks at all of it, without a way out: then many bytes go at once. */
 static size_t text_room(struct bytes text)
 {
+    unsigned odd = 0;
     for (size_t i = 0; i < text.size; i++) {
-        if (!is_plain((unsigned char)text.data[i])) {
-            return 6 * text.size; /* \u0000 */
-        }
+        unsigned char c = (unsigned char)text.data[i];
+        odd |= (unsigned)(c < 0x20) | (c >= 0x7f) | (c == '"') | (c == '\\');
     }
-    return text.size;
+    return odd == 0 ? text.size : 6 * text.size; /* \u0000 */
 }
 
 static struct bytes text_of(const char *text)
