@@ -106,9 +106,13 @@ static void fill(struct peers *peers, uint64_t keys)
     uint64_t *versions = malloc(keys * sizeof *versions);
     CHECK(order != NULL && versions != NULL);
     for (uint64_t i = 0; i < keys; i++) {
+        order[i] = i;
+    }
+    for (uint64_t i = keys - 1; i > 0; i--) {
         uint64_t j = random_u64() % (i + 1);
+        uint64_t other = order[i];
         order[i] = order[j];
-        order[j] = i;
+        order[j] = other;
     }
     char key[KEY_BYTES];
     for (uint64_t i = 0; i < keys; i++) {

@@ -21,6 +21,24 @@ static const struct conflict_node *child_at(const struct conflict_tree *tree,
     return child;
 }
 
+void conflict_tree_warm(const struct conflict_tree *tree, const struct bytes *keys, size_t count)
+{
+    const struct conflict_node *root = node_at(tree, tree->root);
+    const struct conflict_node *nodes[CONFLICT_WARM_MAX];
+    CHECK(count <= CONFLICT_WARM_MAX);
+    for (size_t i = 0; i < count; i++) {
+        nodes[i] = root;
+    }
+    /* One level for all keys, then the next: their waits for memory overlap. */
+    for (unsigned level = root->level; level > 0; level--) {
+        for (size_t i = 0; i < count; i++) {
+            int index = conflict_node_search(&tree->pages, nodes[i], keys[i]).index;
+            nodes[i] = node_at(tree, conflict_node_child(nodes[i], (unsigned)index));
+            conflict_node_prefetch(nodes[i], offsetof(struct conflict_node, heap));
+        }
+    }
+}
+
 bool conflict_tree_point_is_newer(const struct conflict_tree *tree, struct bytes key,
                                   uint64_t version)
 {
@@ -133,25 +151,65 @@ bool conflict_tree_range_is_newer(const struct conflict_tree *tree, struct bytes
     return leaf_is_newer(tree, node, begin, before(tree, node, end) + 1, version);
 }
 
-/* What a walk over all nodes, in order, has seen. */
+/* A walk over all nodes of a tree, each before its children, and what it has seen. */
 struct walk {
     const struct conflict_tree *tree;
     uint64_t floor;
     uint64_t entries;
-    uint64_t ages_total;
     uint32_t pages;
     uint32_t leaves;
     uint32_t previous_leaf;
     uint64_t previous_link;
+    unsigned depth;
+    struct {
+        const struct conflict_node *node;
+        unsigned next; /* child to visit */
+    } stack[CONFLICT_TREE_LEVELS];
     char key_memory[CONFLICT_TREE_KEY_BYTES_MAX];
 };
 
-static void check_pages(struct walk *walk, const struct conflict_node *node)
+static const struct conflict_node *walk_enter(struct walk *walk, uint32_t page)
 {
+    const struct conflict_node *node = node_at(walk->tree, page);
+    CHECK(walk->depth < CONFLICT_TREE_LEVELS);
+    walk->stack[walk->depth].node = node;
+    walk->stack[walk->depth++].next = 0;
     walk->pages++;
     for (unsigned i = 0; i < node->count; i++) {
         walk->pages += conflict_node_chain_pages(conflict_node_key_size(node, i));
     }
+    if (node->level == 0) {
+        walk->leaves++;
+        walk->entries += node->count;
+    }
+    return node;
+}
+
+/* NULL: no more. */
+static const struct conflict_node *walk_next(struct walk *walk, uint32_t *out_page)
+{
+    for (; walk->depth > 0; walk->depth--) {
+        const struct conflict_node *node = walk->stack[walk->depth - 1].node;
+        unsigned next = walk->stack[walk->depth - 1].next++;
+        if (node->level > 0 && next < node->count) {
+            *out_page = conflict_node_child(node, next);
+            return walk_enter(walk, *out_page);
+        }
+    }
+    return NULL;
+}
+
+/* Where the region of the node that the walk is at begins. */
+static struct bytes walk_begin(struct walk *walk)
+{
+    for (unsigned i = walk->depth - 1; i-- > 0;) {
+        unsigned index = walk->stack[i].next - 1;
+        if (index > 0) {
+            return conflict_node_key(&walk->tree->pages, walk->stack[i].node, index,
+                                     walk->key_memory);
+        }
+    }
+    return bytes_of(NULL, 0);
 }
 
 static uint64_t or_floor(const struct walk *walk, uint64_t version)
@@ -159,8 +217,7 @@ static uint64_t or_floor(const struct walk *walk, uint64_t version)
     return version > walk->floor ? version : walk->floor;
 }
 
-static void check_leaf(struct walk *walk, uint32_t page, const struct conflict_node *leaf,
-                       struct bytes begin)
+static void check_leaf(struct walk *walk, uint32_t page, const struct conflict_node *leaf)
 {
     CHECK(leaf->count > 0 || page == walk->tree->root);
     CHECK(leaf->previous == walk->previous_leaf);
@@ -168,7 +225,7 @@ static void check_leaf(struct walk *walk, uint32_t page, const struct conflict_n
         CHECK(leaf->gap_version <= walk->floor);
     } else {
         CHECK(node_at(walk->tree, walk->previous_leaf)->next == page);
-        int order = conflict_node_compare(&walk->tree->pages, leaf, 0, begin);
+        int order = conflict_node_compare(&walk->tree->pages, leaf, 0, walk_begin(walk));
         CHECK(order >= 0);
         CHECK(order == 0 ||
               or_floor(walk, leaf->gap_version) == or_floor(walk, walk->previous_link));
@@ -180,59 +237,46 @@ static void check_leaf(struct walk *walk, uint32_t page, const struct conflict_n
         walk->previous_link = leaf->slots[i].link;
     }
     walk->previous_leaf = page;
-    walk->leaves++;
-    walk->entries += leaf->count;
 }
 
-/* The region of the node at `page` begins with the key in the walk's memory of `begin_size`. */
-static void check_node(struct walk *walk, uint32_t page, unsigned level, size_t begin_size)
+static void check_inner(struct walk *walk, const struct conflict_node *node)
 {
-    const struct conflict_pages *pages = &walk->tree->pages;
-    const struct conflict_node *node = node_at(walk->tree, page);
-    CHECK(node->level == level);
-    conflict_node_check(pages, node);
-    check_pages(walk, node);
-    if (level == 0) {
-        check_leaf(walk, page, node, bytes_of(walk->key_memory, begin_size));
-        return;
-    }
     CHECK(node->count > 0);
     CHECK(node->count == 1 ||
-          conflict_node_compare(pages, node, 1, bytes_of(walk->key_memory, begin_size)) > 0);
+          conflict_node_compare(&walk->tree->pages, node, 1, walk_begin(walk)) > 0);
     for (unsigned i = 0; i < node->count; i++) {
-        uint32_t child = conflict_node_child(node, i);
+        const struct conflict_node *child = node_at(walk->tree, conflict_node_child(node, i));
+        CHECK(child->level == node->level - 1);
         CHECK(or_floor(walk, node->slots[i].version) ==
-              or_floor(walk, conflict_node_newest(node_at(walk->tree, child))));
-        if (i > 0) {
-            begin_size = conflict_node_key(pages, node, i, walk->key_memory).size;
-        }
-        check_node(walk, child, level - 1, begin_size);
+              or_floor(walk, conflict_node_newest(child)));
     }
 }
 
-static void check_condemned(struct walk *walk, uint32_t page)
+static void check_nodes(struct walk *walk)
 {
-    const struct conflict_node *node = node_at(walk->tree, page);
-    check_pages(walk, node);
-    if (node->level == 0) {
-        walk->leaves++;
-        walk->entries += node->count;
-        return;
+    uint32_t page = walk->tree->root;
+    for (const struct conflict_node *node = walk_enter(walk, page); node != NULL;
+         node = walk_next(walk, &page)) {
+        conflict_node_check(&walk->tree->pages, node);
+        if (node->level == 0) {
+            check_leaf(walk, page, node);
+        } else {
+            check_inner(walk, node);
+        }
     }
-    for (unsigned i = 0; i < node->count; i++) {
-        check_condemned(walk, conflict_node_child(node, i));
-    }
+    CHECK(node_at(walk->tree, walk->previous_leaf)->next == CONFLICT_PAGE_NONE);
 }
 
 void conflict_tree_check(const struct conflict_tree *tree, uint64_t floor)
 {
     static struct walk walk; /* large; tests only, on the one thread */
     walk = (struct walk){.tree = tree, .floor = floor};
-    check_node(&walk, tree->root, node_at(tree, tree->root)->level, 0);
-    CHECK(node_at(tree, walk.previous_leaf)->next == CONFLICT_PAGE_NONE);
+    check_nodes(&walk);
     for (uint32_t page = tree->condemned; page != CONFLICT_PAGE_NONE;
          page = node_at(tree, page)->next) {
-        check_condemned(&walk, page);
+        (void)walk_enter(&walk, page);
+        for (uint32_t at = page; walk_next(&walk, &at) != NULL;) {
+        }
     }
     CHECK(walk.entries == tree->entries);
     CHECK(walk.leaves == tree->leaves);

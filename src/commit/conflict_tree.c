@@ -118,7 +118,10 @@ static void find_path(const struct conflict_tree *tree, struct bytes key, struct
             return;
         }
         page = conflict_node_child(node, (unsigned)place.index);
-        conflict_node_prefetch(node_at(tree, page), offsetof(struct conflict_node, heap));
+        /* Of a leaf most is read or moved, of an inner node one slot. */
+        conflict_node_prefetch(node_at(tree, page), level == 1
+                                                        ? offsetof(struct conflict_node, heap)
+                                                        : offsetof(struct conflict_node, slots));
     }
 }
 
@@ -402,13 +405,18 @@ static void drop_between(struct conflict_tree *tree, struct bytes begin, struct 
         path_node(tree, &right, 0)->gap_version = version;
     }
     drop(tree, fork, (unsigned)left.at[level].index + 1, (unsigned)right.at[level].index);
+    bool has_small = false;
     while (level-- > 0) {
-        struct conflict_node *node = path_node(tree, &left, level);
-        drop(tree, node, (unsigned)left.at[level].index + 1, node->count);
-        drop(tree, path_node(tree, &right, level), 0, (unsigned)right.at[level].index);
+        struct conflict_node *left_node = path_node(tree, &left, level);
+        struct conflict_node *right_node = path_node(tree, &right, level);
+        drop(tree, left_node, (unsigned)left.at[level].index + 1, left_node->count);
+        drop(tree, right_node, 0, (unsigned)right.at[level].index);
+        has_small |= conflict_node_is_small(left_node) || conflict_node_is_small(right_node);
     }
-    mend(tree, end);
-    mend(tree, begin);
+    if (has_small) {
+        mend(tree, end);
+        mend(tree, begin);
+    }
 }
 
 void conflict_tree_write_range(struct conflict_tree *tree, struct bytes begin, struct bytes end,
