@@ -21,24 +21,6 @@ static const struct conflict_node *child_at(const struct conflict_tree *tree,
     return child;
 }
 
-void conflict_tree_warm(const struct conflict_tree *tree, const struct bytes *keys, size_t count)
-{
-    const struct conflict_node *root = node_at(tree, tree->root);
-    const struct conflict_node *nodes[CONFLICT_WARM_MAX];
-    CHECK(count <= CONFLICT_WARM_MAX);
-    for (size_t i = 0; i < count; i++) {
-        nodes[i] = root;
-    }
-    /* One level for all keys, then the next: their waits for memory overlap. */
-    for (unsigned level = root->level; level > 0; level--) {
-        for (size_t i = 0; i < count; i++) {
-            int index = conflict_node_search(&tree->pages, nodes[i], keys[i]).index;
-            nodes[i] = node_at(tree, conflict_node_child(nodes[i], (unsigned)index));
-            conflict_node_prefetch(nodes[i], offsetof(struct conflict_node, heap));
-        }
-    }
-}
-
 bool conflict_tree_point_is_newer(const struct conflict_tree *tree, struct bytes key,
                                   uint64_t version)
 {
@@ -110,7 +92,8 @@ static bool from_is_newer(const struct conflict_tree *tree, const struct conflic
     return leaf_is_newer(tree, node, begin, node->count, version);
 }
 
-/* From where the node's region begins, which is before `end`, to before `end`. */
+/* From the node's first entry to before `end`. What the node's region has before that entry is in
+ * the gap of an entry before the node, which the left side has looked at. */
 static bool to_is_newer(const struct conflict_tree *tree, const struct conflict_node *node,
                         struct bytes end, uint64_t version)
 {
@@ -124,7 +107,7 @@ static bool to_is_newer(const struct conflict_tree *tree, const struct conflict_
         }
         node = child_at(tree, node, (unsigned)index);
     }
-    return node->gap_version > version || any_newer(node, 0, before(tree, node, end) + 1, version);
+    return any_newer(node, 0, before(tree, node, end) + 1, version);
 }
 
 bool conflict_tree_range_is_newer(const struct conflict_tree *tree, struct bytes begin,

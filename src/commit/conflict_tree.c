@@ -448,9 +448,9 @@ static void remove_leaf(struct conflict_tree *tree, struct bytes key)
     const struct conflict_node *leaf = path_node(tree, &path, 0);
     CHECK(leaf->count == 0);
     if (leaf->next != CONFLICT_PAGE_NONE) {
-        struct conflict_node *next = node_at(tree, leaf->next);
-        next->previous = leaf->previous;
-        next->gap_version = 0; /* its region may reach further back now; the floor covers that */
+        /* Its region may reach further back now. Its gap_version can stay: it is not newer than the
+         * gap behind the leaf's last entry, and so not newer than the floor. */
+        node_at(tree, leaf->next)->previous = leaf->previous;
     }
     if (leaf->previous != CONFLICT_PAGE_NONE) {
         node_at(tree, leaf->previous)->next = leaf->next;

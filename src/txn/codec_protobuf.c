@@ -3,9 +3,14 @@
  * Protobuf: the messages of api/weaseldb.proto, unpacked by protobuf-c with the arena as allocator.
  *
  * protobuf-c says of a broken message only that it is one, keeps what it does not know, lets the
- * last of repeated fields win and ends strings at a NUL. So the bytes are scanned first: that finds
- * and names all of these, and what is unpacked is known to be good. A message ends where the body
- * does, so a body cut between two fields is another, shorter message.
+ * last of repeated fields win and ends strings at a NUL. A scan of the bytes finds and
+ * names all of these, but costs half as much as unpacking. So it is left out when it would find
+ * nothing: what was unpacked needs at least as many bytes as a writer would take for it. If the
+ * body has just as many, there is nothing in it that the messages do not have: each field on the
+ * wire that is unknown, overwritten by another, cut off at a NUL or written longer than need be
+ * (the one that the scan lets through) adds bytes that are in no message.
+ *
+ * A message ends where the body does, so a body cut between two fields is another, shorter message.
  */
 #include "base/check.h"
 #include "txn/builder.h"
@@ -167,9 +172,15 @@ static inline enum err check_tag(struct txn_builder *builder, struct frame *fram
     return OK;
 }
 
-/* Walks through all fields of all messages, outermost first, without recursion. */
+/* Walks through all fields of all messages, outermost first, without recursion. ERR_INVALID: the
+ * problem names the first that is not as it must be. */
 static enum err scan_body(struct txn_builder *builder, enum message message, struct bytes body)
 {
+    if (body.size == 0) {
+        return OK;
+    }
+    builder->transaction = -1;
+    builder->index = -1;
     const uint8_t *const start = (const uint8_t *)body.data;
     const uint8_t *at = start;
     struct frame outer[DEPTH_MAX]; /* those around the current one */
@@ -221,108 +232,175 @@ static enum err scan_body(struct txn_builder *builder, enum message message, str
     }
 }
 
-/* *out lives as long as the arena. */
-static enum err parse(struct txn_builder *builder, enum message message, struct bytes body,
-                      ProtobufCMessage **out)
-{
-    const ProtobufCMessageDescriptor *type = message == MESSAGE_BATCH
-                                                 ? &weaseldb__v1__commit_batch__descriptor
-                                                 : &weaseldb__v1__commit_request__descriptor;
-    enum err err = body.size == 0 ? OK : scan_body(builder, message, body);
-    if (err != OK) {
-        return err;
-    }
-    ProtobufCAllocator allocator = {protobuf_alloc, protobuf_free, builder->arena};
-    /* What the scan has let through fails for want of memory only. */
-    *out = protobuf_c_message_unpack(type, &allocator, body.size, (const uint8_t *)body.data);
-    return *out == NULL ? ERR_MEMORY : OK;
-}
-
 /* ---- transactions ---- */
 
-static void add_bytes(struct txn_item *item, enum txn_field field, protobuf_c_boolean is_set,
-                      const ProtobufCBinaryData *data)
+/* How many bytes a writer needs for what was read. All field numbers fit a tag of one byte. */
+static size_t number_bytes(uint64_t number)
 {
-    if (is_set) {
-        item->bytes[field] = bytes_of((const char *)data->data, data->len);
-        item->fields |= 1U << field;
-    }
+    return 1 + (70 - (size_t)__builtin_clzll(number | 1)) / 7;
 }
 
+static size_t content_bytes(size_t size)
+{
+    return number_bytes(size) + size;
+}
+
+/* Returns how many bytes the field takes. */
+static size_t add_bytes(struct txn_item *item, enum txn_field field, protobuf_c_boolean is_set,
+                        const ProtobufCBinaryData *data)
+{
+    if (!is_set) {
+        return 0;
+    }
+    item->bytes[field] = bytes_of((const char *)data->data, data->len);
+    item->fields |= 1U << field;
+    return content_bytes(data->len);
+}
+
+/* These add the bytes of what they read to *size. */
 static enum err read_precondition(struct txn_builder *builder,
-                                  const Weaseldb__V1__Precondition *precondition)
+                                  const Weaseldb__V1__Precondition *precondition, size_t *size)
 {
     struct txn_item item = {.fields = 0};
+    size_t inside = 0;
+    size_t whole = 0;
     if (precondition->read_case == WEASELDB__V1__PRECONDITION__READ_POINT_READ) {
         const Weaseldb__V1__PointRead *read = precondition->point_read;
         item.type = TXN_ITEM_POINT_READ;
-        add_bytes(&item, TXN_FIELD_KEY, read->has_key, &read->key);
+        inside = add_bytes(&item, TXN_FIELD_KEY, read->has_key, &read->key);
     } else if (precondition->read_case == WEASELDB__V1__PRECONDITION__READ_RANGE_READ) {
         const Weaseldb__V1__RangeRead *read = precondition->range_read;
         item.type = TXN_ITEM_RANGE_READ;
-        add_bytes(&item, TXN_FIELD_BEGIN, read->has_begin, &read->begin);
-        add_bytes(&item, TXN_FIELD_END, read->has_end, &read->end);
+        inside = add_bytes(&item, TXN_FIELD_BEGIN, read->has_begin, &read->begin) +
+                 add_bytes(&item, TXN_FIELD_END, read->has_end, &read->end);
     }
     if (precondition->has_version) {
         item.version = precondition->version;
         item.fields |= 1U << TXN_FIELD_VERSION;
+        whole = number_bytes(item.version);
     }
+    whole += item.type == TXN_ITEM_NONE ? 0 : content_bytes(inside);
+    *size += content_bytes(whole);
     return txn_build_item(builder, &item);
 }
 
 static enum err read_operation(struct txn_builder *builder,
-                               const Weaseldb__V1__Operation *operation)
+                               const Weaseldb__V1__Operation *operation, size_t *size)
 {
     struct txn_item item = {.fields = 0};
+    size_t inside = 0;
     if (operation->change_case == WEASELDB__V1__OPERATION__CHANGE_WRITE) {
         const Weaseldb__V1__Write *write = operation->write;
         item.type = TXN_ITEM_WRITE;
-        add_bytes(&item, TXN_FIELD_KEY, write->has_key, &write->key);
-        add_bytes(&item, TXN_FIELD_VALUE, write->has_value, &write->value);
+        inside = add_bytes(&item, TXN_FIELD_KEY, write->has_key, &write->key) +
+                 add_bytes(&item, TXN_FIELD_VALUE, write->has_value, &write->value);
     } else if (operation->change_case == WEASELDB__V1__OPERATION__CHANGE_DELETE) {
+        const Weaseldb__V1__Delete *deletion = operation->delete_;
         item.type = TXN_ITEM_DELETE;
-        add_bytes(&item, TXN_FIELD_KEY, operation->delete_->has_key, &operation->delete_->key);
+        inside = add_bytes(&item, TXN_FIELD_KEY, deletion->has_key, &deletion->key);
     } else if (operation->change_case == WEASELDB__V1__OPERATION__CHANGE_RANGE_DELETE) {
         const Weaseldb__V1__RangeDelete *range = operation->range_delete;
         item.type = TXN_ITEM_RANGE_DELETE;
-        add_bytes(&item, TXN_FIELD_BEGIN, range->has_begin, &range->begin);
-        add_bytes(&item, TXN_FIELD_END, range->has_end, &range->end);
+        inside = add_bytes(&item, TXN_FIELD_BEGIN, range->has_begin, &range->begin) +
+                 add_bytes(&item, TXN_FIELD_END, range->has_end, &range->end);
     }
+    *size += content_bytes(item.type == TXN_ITEM_NONE ? 0 : content_bytes(inside));
     return txn_build_item(builder, &item);
 }
 
-static enum err read_transaction(struct txn_builder *builder, int64_t index,
-                                 const Weaseldb__V1__CommitRequest *request, struct txn *out)
+static enum err read_single_fields(struct txn_builder *builder,
+                                   const Weaseldb__V1__CommitRequest *request, size_t *size)
 {
     enum err err = OK;
-    txn_build_begin(builder, index);
     if (request->request_id != NULL) {
-        err = txn_build_request_id(builder, bytes_from_string(request->request_id));
+        struct bytes id = bytes_from_string(request->request_id);
+        *size += content_bytes(id.size);
+        err = txn_build_request_id(builder, id);
     }
     if (err == OK && request->leader != NULL) {
-        err = txn_build_leader(builder, bytes_from_string(request->leader));
+        struct bytes leader = bytes_from_string(request->leader);
+        *size += content_bytes(leader.size);
+        err = txn_build_leader(builder, leader);
     }
     if (err == OK && request->has_read_version) {
+        *size += number_bytes(request->read_version);
         err = txn_build_read_version(builder, request->read_version);
     }
+    return err;
+}
+
+static enum err read_transaction(struct txn_builder *builder, int64_t index,
+                                 const Weaseldb__V1__CommitRequest *request, struct txn *out,
+                                 size_t *size)
+{
+    txn_build_begin(builder, index);
+    enum err err = read_single_fields(builder, request, size);
     if (err == OK && request->n_preconditions > 0) {
         err = txn_build_list(builder, TXN_FIELD_PRECONDITIONS, request->n_preconditions);
     }
     for (uint32_t i = 0; err == OK && i < request->n_preconditions; i++) {
         txn_build_at(builder, i);
-        err = read_precondition(builder, request->preconditions[i]);
+        err = read_precondition(builder, request->preconditions[i], size);
     }
     if (err == OK && request->n_operations > 0) {
         err = txn_build_list(builder, TXN_FIELD_OPERATIONS, request->n_operations);
     }
     for (uint32_t i = 0; err == OK && i < request->n_operations; i++) {
         txn_build_at(builder, i);
-        err = read_operation(builder, request->operations[i]);
+        err = read_operation(builder, request->operations[i], size);
     }
     if (err == OK) {
         txn_build_end(builder, out);
     }
     return err;
+}
+
+static enum err read_batch(struct txn_builder *builder, const Weaseldb__V1__CommitBatch *batch,
+                           struct txn_batch *out, size_t *size)
+{
+    struct txn *transactions;
+    enum err err = txn_build_batch(builder, batch->n_transactions, &transactions);
+    for (uint32_t i = 0; err == OK && i < batch->n_transactions; i++) {
+        size_t inside = 0;
+        err = read_transaction(builder, i, batch->transactions[i], &transactions[i], &inside);
+        *size += content_bytes(inside);
+    }
+    if (err == OK) {
+        *out = (struct txn_batch){transactions, (uint32_t)batch->n_transactions};
+    }
+    return err;
+}
+
+/* ---- decoding ---- */
+
+/* *out lives as long as the arena. */
+static enum err unpack(struct txn_builder *builder, enum message message, struct bytes body,
+                       ProtobufCMessage **out)
+{
+    const ProtobufCMessageDescriptor *type = message == MESSAGE_BATCH
+                                                 ? &weaseldb__v1__commit_batch__descriptor
+                                                 : &weaseldb__v1__commit_request__descriptor;
+    ProtobufCAllocator allocator = {protobuf_alloc, protobuf_free, builder->arena};
+    *out = protobuf_c_message_unpack(type, &allocator, body.size, (const uint8_t *)body.data);
+    if (*out != NULL) {
+        return OK;
+    }
+    /* What the scan finds nothing wrong with fails for want of memory only. */
+    enum err err = scan_body(builder, message, body);
+    return err != OK ? err : ERR_MEMORY;
+}
+
+/* The verdict on a body of which `size` bytes were understood, with what the rules said of those.
+ */
+static enum err judge(struct txn_builder *builder, enum message message, struct bytes body,
+                      size_t size, enum err err)
+{
+    if (err == ERR_MEMORY || (err == OK && size == body.size)) {
+        return err;
+    }
+    /* What else is in the body explains more than what is missing without it. */
+    enum err scanned = scan_body(builder, message, body);
+    return scanned != OK ? scanned : err;
 }
 
 static enum err protobuf_decode_commit(struct bytes body, const struct txn_limits *limits,
@@ -331,10 +409,19 @@ static enum err protobuf_decode_commit(struct bytes body, const struct txn_limit
 {
     struct txn_builder builder;
     ProtobufCMessage *message;
+    struct txn txn;
+    size_t size = 0;
     txn_builder_init(&builder, limits, arena, out_problem);
-    enum err err = parse(&builder, MESSAGE_COMMIT, body, &message);
-    return err != OK ? err
-                     : read_transaction(&builder, -1, (Weaseldb__V1__CommitRequest *)message, out);
+    enum err err = unpack(&builder, MESSAGE_COMMIT, body, &message);
+    if (err != OK) {
+        return err;
+    }
+    err = read_transaction(&builder, -1, (Weaseldb__V1__CommitRequest *)message, &txn, &size);
+    err = judge(&builder, MESSAGE_COMMIT, body, size, err);
+    if (err == OK) {
+        *out = txn;
+    }
+    return err;
 }
 
 static enum err protobuf_decode_batch(struct bytes body, const struct txn_limits *limits,
@@ -343,19 +430,17 @@ static enum err protobuf_decode_batch(struct bytes body, const struct txn_limits
 {
     struct txn_builder builder;
     ProtobufCMessage *message;
+    struct txn_batch batch;
+    size_t size = 0;
     txn_builder_init(&builder, limits, arena, out_problem);
-    enum err err = parse(&builder, MESSAGE_BATCH, body, &message);
+    enum err err = unpack(&builder, MESSAGE_BATCH, body, &message);
     if (err != OK) {
         return err;
     }
-    const Weaseldb__V1__CommitBatch *batch = (Weaseldb__V1__CommitBatch *)message;
-    struct txn *transactions;
-    err = txn_build_batch(&builder, batch->n_transactions, &transactions);
-    for (uint32_t i = 0; err == OK && i < batch->n_transactions; i++) {
-        err = read_transaction(&builder, i, batch->transactions[i], &transactions[i]);
-    }
+    err = read_batch(&builder, (Weaseldb__V1__CommitBatch *)message, &batch, &size);
+    err = judge(&builder, MESSAGE_BATCH, body, size, err);
     if (err == OK) {
-        *out = (struct txn_batch){transactions, (uint32_t)batch->n_transactions};
+        *out = batch;
     }
     return err;
 }
