@@ -144,6 +144,12 @@ enum err thread_bind_to_core(unsigned index)
     return result == 0 ? OK : ERR_SYSTEM;
 }
 
+void thread_set_batch_policy(void)
+{
+    const struct sched_param unused = {0};
+    (void)sched_setscheduler(0, SCHED_BATCH, &unused);
+}
+
 unsigned thread_usable_cores(void)
 {
     size_t size;

@@ -74,6 +74,11 @@ unsigned thread_usable_cores(void);
 /* The calling thread's role. Initial-exec, so that reading it is one instruction. */
 extern _Thread_local enum thread_role thread_role_own __attribute__((tls_model("initial-exec")));
 
+/* The calling thread works in batches: when it is woken it waits for the one that runs to sleep, or
+ * for the end of its time slice, instead of interrupting it. Changes nothing where a core is idle,
+ * nor where the system forbids it. */
+void thread_set_batch_policy(void);
+
 /* Gives the calling thread a role, when it was not started by thread_start(). */
 static inline void thread_role_set(enum thread_role role)
 {

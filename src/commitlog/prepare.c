@@ -16,7 +16,6 @@
 #include "base/check.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <time.h>
 
 enum { PIECE_BYTES = 1 << 20, PAUSE_SEC = 1 };
@@ -32,12 +31,11 @@ static bool is_stopping(struct log *log)
 static enum err fill(struct log *log, struct storage_file *file)
 {
     const struct storage_operations *operations = log->storage->operations;
-    char *zeros = calloc(1, PIECE_BYTES);
-    enum err err = zeros == NULL ? ERR_MEMORY : OK;
+    enum err err = OK;
     for (uint64_t at = 0; err == OK && at < log->config.segment_bytes; at += PIECE_BYTES) {
         uint64_t rest = log->config.segment_bytes - at;
         size_t size = rest < PIECE_BYTES ? (size_t)rest : PIECE_BYTES;
-        err = operations->write(log->storage, file, at, zeros, size);
+        err = operations->write_zeros(log->storage, file, at, size);
         if (err == OK && log->config.durability == LOG_DURABILITY_SYNC) {
             err = operations->sync(log->storage, file);
         }
@@ -45,7 +43,6 @@ static enum err fill(struct log *log, struct storage_file *file)
             err = ERR_CLOSED;
         }
     }
-    free(zeros);
     return err;
 }
 

@@ -35,6 +35,10 @@ struct storage_operations {
     /* All of it, or an error. */
     enum err (*write)(struct storage *storage, struct storage_file *file, uint64_t offset,
                       const char *data, size_t size);
+    /* Like write(), of zeros, past the page cache where the file system can: what stands there is
+     * not kept in memory, and syncing it costs the device no more than the bytes. */
+    enum err (*write_zeros)(struct storage *storage, struct storage_file *file, uint64_t offset,
+                            size_t size);
     /* Data, and as much of the metadata as reading it back takes. */
     enum err (*sync)(struct storage *storage, struct storage_file *file);
     /* Replaces `to`. Durable after sync_directory(). */

@@ -112,6 +112,39 @@ static enum err posix_write(struct storage *storage, struct storage_file *file, 
     return OK;
 }
 
+/* Never written: pages of zeros that take no memory, aligned as O_DIRECT wants them. */
+static _Alignas(4096) char zeros[1 << 20];
+
+static enum err write_zero_pieces(struct storage *storage, struct storage_file *file,
+                                  uint64_t offset, size_t size)
+{
+    enum err err = OK;
+    while (err == OK && size > 0) {
+        size_t piece = size < sizeof zeros ? size : sizeof zeros;
+        err = posix_write(storage, file, offset, zeros, piece);
+        offset += piece;
+        size -= piece;
+    }
+    return err;
+}
+
+static enum err posix_write_zeros(struct storage *storage, struct storage_file *file,
+                                  uint64_t offset, size_t size)
+{
+    int flags = fcntl(file->fd, F_GETFL);
+    if (flags >= 0 && fcntl(file->fd, F_SETFL, flags | O_DIRECT) == 0) {
+        enum err err = write_zero_pieces(storage, file, offset, size);
+        int saved_errno = errno;
+        CHECK(fcntl(file->fd, F_SETFL, flags) == 0);
+        errno = saved_errno;
+        if (err == OK || errno != EINVAL) {
+            return err;
+        }
+        /* The range is not aligned as the file system wants it. */
+    }
+    return write_zero_pieces(storage, file, offset, size);
+}
+
 static enum err posix_sync(struct storage *storage, struct storage_file *file)
 {
     (void)storage;
@@ -187,6 +220,7 @@ static const struct storage_operations OPERATIONS = {
     .size = posix_size,
     .read = posix_read,
     .write = posix_write,
+    .write_zeros = posix_write_zeros,
     .sync = posix_sync,
     .rename = posix_rename,
     .unlink = posix_unlink,

@@ -8,7 +8,9 @@
  *     and bytes that look like a batch behind a damaged one are proof of damage.
  *  2. A batch never spans segments. A segment is begun (its header synced, its name durable, the
  *     state file replaced) before its first batch is written.
- *  3. reserved >= what the open batch's records had reserved; promises of others come on top. What
+ *  3. A write ends with a page, filled up with the zeros that stand there anyway: the page cache
+ * has nothing of a prepared segment, and would have to read the rest of the page first.
+ *  4. reserved >= what the open batch's records had reserved; promises of others come on top. What
  *     is promised fits the rest of this segment, or the prepared one.
  */
 #include "base/check.h"
@@ -18,7 +20,8 @@
 
 enum {
     BATCH_BYTES_MIN = 64 << 10, /* first size of the buffer */
-    PREPARE_SHARE = 16,         /* so much of a segment is used when the next one is prepared */
+    PAGE_BYTES = 4096,
+    PREPARE_SHARE = 16, /* so much of a segment is used when the next one is prepared */
 };
 
 size_t log_record_bytes(const struct log_record *record)
@@ -125,11 +128,19 @@ enum err log_begin_segment(struct log *log)
     return OK;
 }
 
-/* Fills in the header. */
-static void finish_batch(struct log *log, uint64_t now_us, uint64_t padded_bytes)
+/* How many bytes to write so that the write ends with a page; invariant 3. */
+static uint64_t whole_pages(const struct log *log, uint64_t bytes)
+{
+    uint64_t rest = log->segment_bytes - log->offset;
+    uint64_t end = (log->offset + bytes + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
+    return end - log->offset < rest ? end - log->offset : rest;
+}
+
+/* Fills in the header, and zeros up to `write_bytes`. */
+static void finish_batch(struct log *log, uint64_t now_us, uint64_t write_bytes)
 {
     size_t payload_bytes = log->batch_bytes - LOG_BATCH_HEADER_BYTES;
-    memset(log->batch + log->batch_bytes, 0, padded_bytes - log->batch_bytes);
+    memset(log->batch + log->batch_bytes, 0, write_bytes - log->batch_bytes);
     CHECK(now_us >= log->last_us);
     log->last_us = now_us;
     const struct log_batch_header header = {
@@ -184,10 +195,11 @@ enum err log_sync(struct log *log, uint64_t now_us)
         }
     }
     CHECK(padded_bytes <= log->segment_bytes - log->offset);
-    finish_batch(log, now_us, padded_bytes);
+    uint64_t write_bytes = whole_pages(log, padded_bytes);
+    finish_batch(log, now_us, write_bytes);
     const struct storage_operations *operations = log->storage->operations;
     enum err err =
-        operations->write(log->storage, log->segment, log->offset, log->batch, padded_bytes);
+        operations->write(log->storage, log->segment, log->offset, log->batch, write_bytes);
     if (err == OK && log->config.durability == LOG_DURABILITY_SYNC) {
         err = operations->sync(log->storage, log->segment);
         atomic_fetch_add(&log->syncs, 1);
@@ -199,10 +211,10 @@ enum err log_sync(struct log *log, uint64_t now_us)
     return OK;
 }
 
-/* Room for `bytes` more, and the padding. */
+/* Room for `bytes` more, and the zeros behind. */
 static enum err batch_make_room(struct log *log, size_t bytes)
 {
-    size_t needed = log->batch_bytes + bytes + LOG_ALIGNMENT;
+    size_t needed = log->batch_bytes + bytes + LOG_ALIGNMENT + PAGE_BYTES;
     if (needed <= log->batch_capacity) {
         return OK;
     }

@@ -174,6 +174,9 @@ enum err pipeline_open(struct engine_core *core, const struct pipeline_config *c
 static void service_run(void *argument)
 {
     self = argument;
+    /* A network thread on the same core goes on gathering requests meanwhile: docs/decisions/0011.
+     */
+    thread_set_batch_policy();
     stage_thread_run(self->stages);
     chunk_pool_deinit(&self->pool);
 }
