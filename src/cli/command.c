@@ -6,7 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static void say(const char *name, const char *format, va_list arguments)
+__attribute__((format(printf, 2, 0))) static void say(const char *name, const char *format,
+                                                      va_list arguments)
 {
     (void)fprintf(stderr, "weasel %s: ", name);
     (void)vfprintf(stderr, format, arguments);
