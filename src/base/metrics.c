@@ -51,6 +51,9 @@ struct metrics_family {
     enum metrics_unit unit;
     struct metrics_series *first;
     struct metrics_series **last;
+    char *list_label; /* of what `list` adds; NULL: there is none */
+    void (*list)(void *context, struct metrics_list *list);
+    void *list_context;
     struct metrics_bounds bounds; /* histograms only */
 };
 
@@ -84,6 +87,7 @@ static void family_close(struct metrics_family *family)
         free(series->labels);
         free(series);
     }
+    free(family->list_label);
     free(family->name);
     free(family->head);
     free(family);
@@ -324,6 +328,20 @@ void metrics_callback_register(struct metrics_family *family, const struct metri
     series->context = context;
 }
 
+void metrics_list_register(struct metrics_family *family, const char *label,
+                           void (*list)(void *context, struct metrics_list *list), void *context)
+{
+    CHECK(family->type != METRICS_HISTOGRAM);
+    CHECK(!is_complete(family->metrics));
+    CHECK(family->list == NULL);
+    CHECK(list != NULL);
+    CHECK(is_name(label, false));
+    family->list_label = strdup(label);
+    CHECK(family->list_label != NULL);
+    family->list = list;
+    family->list_context = context;
+}
+
 struct metrics_cells *metrics_cells_open(struct metrics *metrics)
 {
     size_t size = sizeof(struct metrics_cells) + metrics->cell_count * sizeof(_Atomic uint64_t);
@@ -484,22 +502,60 @@ static void render_value(struct output *out, const struct metrics_family *family
     put_string(out, "\n");
 }
 
+/* What `list` adds to. */
+struct metrics_list {
+    struct output *out;
+    const struct metrics_family *family;
+    bool has_head; /* it has been written */
+};
+
+void metrics_list_add(struct metrics_list *list, const char *label_value, int64_t value)
+{
+    struct output *out = list->out;
+    if (!list->has_head) {
+        put_string(out, list->family->head);
+        list->has_head = true;
+    }
+    put_string(out, list->family->name);
+    put_string(out, "{");
+    put_string(out, list->family->list_label);
+    put_string(out, "=\"");
+    for (const char *c = label_value; *c != '\0'; c++) {
+        if (*c == '\n' || *c == '\\' || *c == '"') {
+            put_string(out, "\\");
+        }
+        put(out, *c == '\n' ? bytes_of("n", 1) : bytes_of(c, 1));
+    }
+    put_string(out, "\"} ");
+    put_signed(out, list->family->unit, value);
+    put_string(out, "\n");
+}
+
+static void render_list(struct output *out, const struct metrics_family *family)
+{
+    struct metrics_list list = {out, family, family->first != NULL};
+    family->list(family->list_context, &list);
+}
+
 void metrics_render(struct metrics *metrics, struct metrics_sink sink)
 {
     struct output out;
     out.sink = sink;
     out.size = 0;
     for (const struct metrics_family *f = metrics->first; f != NULL; f = f->next) {
-        if (f->first == NULL) {
-            continue; /* a family without series has nothing to tell */
+        /* A family without series has nothing to tell. */
+        if (f->first != NULL) {
+            put_string(&out, f->head);
         }
-        put_string(&out, f->head);
         for (const struct metrics_series *s = f->first; s != NULL; s = s->next) {
             if (f->type == METRICS_HISTOGRAM) {
                 render_histogram(&out, f, s);
             } else {
                 render_value(&out, f, s);
             }
+        }
+        if (f->list != NULL) {
+            render_list(&out, f);
         }
     }
     flush(&out);

@@ -56,6 +56,7 @@ enum metrics_unit {
 
 struct metrics;        /* base/metrics.c */
 struct metrics_family; /* base/metrics.c */
+struct metrics_list;   /* base/metrics.c */
 
 struct metrics_label {
     const char *name;
@@ -122,6 +123,15 @@ struct metrics_histogram metrics_histogram_register(struct metrics_family *famil
  * each scrape, on the scraping thread. `read` must not block; `context` outlives the registry. */
 void metrics_callback_register(struct metrics_family *family, const struct metrics_label *labels,
                                size_t label_count, int64_t (*read)(void *context), void *context);
+
+/* Makes a family's series, beside those registered, whatever `list(context, list)` adds at each
+ * scrape, on the scraping thread: for things that come and go, of which there are few. `label` is
+ * copied. `list` must not block; `context` outlives the registry. At most once a family. */
+void metrics_list_register(struct metrics_family *family, const char *label,
+                           void (*list)(void *context, struct metrics_list *list), void *context);
+
+/* Within `list`: a series, in the family's unit. `label_value`: any UTF-8 text, none twice. */
+void metrics_list_add(struct metrics_list *list, const char *label_value, int64_t value);
 
 /* A block of zeros for one thread; ends registering. Owned by the registry. */
 struct metrics_cells *metrics_cells_open(struct metrics *metrics);

@@ -122,6 +122,10 @@ void commit_start(struct commit_service *service, struct log *log)
     service->leader_size = (size_t)snprintf(service->leader, sizeof service->leader, "%s-%llu",
                                             service->id_prefix, (unsigned long long)log_epoch(log));
     CHECK(service->leader_size < sizeof service->leader);
+    /* What retention has removed may have written anything, under any id. */
+    uint64_t removed_version = log_first_version(log) - 1;
+    (void)conflict_set_trim(service->conflicts, removed_version, 0);
+    request_ids_raise_floor(service->ids, removed_version);
     number_set(&service->conflict_floor, conflict_set_floor(service->conflicts));
     number_set(&service->ids_floor, request_ids_floor(service->ids));
     atomic_store(&service->durable_version, service->last_version);

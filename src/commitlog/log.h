@@ -12,7 +12,7 @@
  *
  * Runs on:  open and close: one thread, while nothing else uses the log. log_try_reserve(): the
  *           sequence stage's thread. log_append(), log_sync(): the persist stage's. The rest: any.
- *           A helper thread prepares the next segment.
+ *           One helper thread prepares the next segment, another removes old ones (retention.h).
  * Owns:     the files of the directory. Borrows: `storage`, until close.
  * Blocks:   open, close and log_sync(); log_append() only when a batch outgrows
  * LOG_BATCH_BYTES_MAX.
@@ -21,6 +21,7 @@
 #define COMMITLOG_LOG_H
 
 #include "commitlog/format.h"
+#include "commitlog/retention.h"
 #include "commitlog/storage.h"
 
 enum {
@@ -37,6 +38,7 @@ enum log_durability { LOG_DURABILITY_SYNC, LOG_DURABILITY_NONE };
 struct log_config {
     uint64_t segment_bytes; /* of segments to come */
     enum log_durability durability;
+    struct log_retention_config retention;
 };
 
 /* What recovery finds, oldest first. */
@@ -87,6 +89,32 @@ void log_release(struct log *log, size_t bytes);
 enum err log_append(struct log *log, const struct log_record *record, uint64_t now_us) WARN_UNUSED;
 /* Writes the open batch and makes it durable. `now_us` never goes back. ERR_SYSTEM: final. */
 enum err log_sync(struct log *log, uint64_t now_us) WARN_UNUSED;
+
+/* ---- which segments there are, for readers; any thread ---- */
+
+struct log_segment {
+    uint64_t number;        /* 0, 1, ... */
+    uint64_t first_version; /* of the first commit in it, or to come */
+    uint32_t ordinal;       /* among segments with the same first version; part of its name */
+    uint64_t bytes;         /* of the file */
+    uint64_t last_us;       /* timestamp of its last batch; of the newest segment 0 or old */
+};
+
+enum log_segment_result {
+    LOG_SEGMENT_FOUND,
+    LOG_SEGMENT_GONE,    /* removed by retention */
+    LOG_SEGMENT_NOT_YET, /* not begun */
+};
+
+/* The segment that holds `version`, or that a version to come will be in or behind. False: it is
+ * before log_first_version(), so it has been removed. A file that is found here may be removed
+ * before it is opened: then ask again. One that is open can be read to its end. */
+bool log_segment_of(struct log *log, uint64_t version, struct log_segment *out);
+/* The one that follows number `number`. */
+enum log_segment_result log_segment_after(struct log *log, uint64_t number,
+                                          struct log_segment *out);
+/* Its file: "commit-<20 digits>.log", or "commit-<20 digits>-<ordinal>.log". */
+void log_segment_name(uint64_t first_version, uint32_t ordinal, char out[STORAGE_NAME_BYTES]);
 
 /* Whether commits find space now. */
 bool log_is_writable(const struct log *log);

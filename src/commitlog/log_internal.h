@@ -20,16 +20,20 @@ struct log_state {
     uint64_t log_id;
     uint64_t epoch;
     uint64_t newest_segment; /* one that certainly exists, unless none does */
+    uint64_t oldest_segment; /* the oldest that must exist; files below it are to be removed */
     bool has_segments;
+    uint32_t policy_count;
+    struct log_policy policies[LOG_POLICIES_MAX]; /* by id; zeros behind the last */
 };
 
 struct log {
     /* Fixed after open. */
     struct log_config config;
     struct storage *storage;
+    uint64_t id;
+    uint64_t epoch;
 
     /* The persist stage's, from open on. */
-    struct log_state state;
     struct storage_file *segment; /* being written */
     uint64_t segment_number;
     uint64_t segment_bytes;
@@ -56,6 +60,31 @@ struct log {
     _Atomic uint64_t written_bytes;
     _Atomic uint64_t batches;
     _Atomic uint64_t syncs;
+    _Atomic uint64_t removed_segments; /* the retaining thread's, like the next two */
+    _Atomic uint64_t removed_bytes;
+    _Atomic uint64_t overruled_segments;
+
+    /* What is there. Changed under `state_lock` and `view`, so that either is enough to read it.
+     * `state_lock` comes first, and is held while `state` is written to the disk; `view` is never
+     * held for longer than a copy. */
+    pthread_mutex_t state_lock;
+    pthread_mutex_t view;
+    struct log_state state;
+    struct log_segment *list; /* oldest first, the one being written last */
+    size_t list_count;
+    size_t list_capacity;
+
+    /* Under `state_lock` alone. */
+    bool state_is_set_aside; /* state.tmp has its full size, so the next replacement needs no
+                                space */
+    bool state_unknown;      /* a replacement failed half way: nobody may replace it again */
+
+    /* The thread of retention; under `view`. */
+    struct thread retainer;
+    bool retainer_runs;
+    pthread_cond_t retain;
+    bool retain_wanted;
+    bool retain_stopping;
 
     /* The hand-over of the prepared segment; under `lock`. */
     struct thread preparer;
@@ -69,8 +98,35 @@ struct log {
 };
 
 /* state.c */
+/* ERR_CLOSED: there is none. ERR_INVALID: it is damaged, or of another format. */
 enum err log_state_load(struct storage *storage, struct log_state *out);
-enum err log_state_store(struct storage *storage, const struct log_state *state);
+/* Durable on OK. ERR_SYSTEM: the old one stands. ERR_CLOSED: one of the two does. `is_set_aside`:
+ * log_state_store_spare() has succeeded since the last call. */
+enum err log_state_store(struct storage *storage, const struct log_state *state, bool is_set_aside);
+/* Makes sure that the next log_state_store() needs no space of the disk. */
+enum err log_state_store_spare(struct storage *storage);
+
+/* segments.c */
+void log_lock(pthread_mutex_t *lock);
+void log_unlock(pthread_mutex_t *lock);
+/* Under `state_lock`: `next` becomes durable, then visible. Errors as log_state_store(). */
+enum err log_state_replace(struct log *log, const struct log_state *next);
+enum err log_state_set_aside(struct log *log);
+/* ERR_MEMORY. */
+enum err log_segments_add(struct log *log, const struct log_segment *segment);
+/* The persist stage's: the file is durable under its name and gets its place in `state` and list.
+ * Any error is final. */
+enum err log_segments_begin(struct log *log, const struct log_segment *segment);
+/* The oldest `count`, below the bound that `state` has. */
+void log_segments_drop(struct log *log, size_t count);
+
+/* retention.c */
+/* Removes what is to be removed; how many microseconds until there may be more, UINT64_MAX: only
+ * when something else changes. The retaining thread's. */
+uint64_t log_retain(struct log *log);
+enum err log_retainer_start(struct log *log);
+void log_retainer_stop(struct log *log);
+void log_retainer_wake(struct log *log);
 
 /* writer.c */
 enum err log_begin_segment(struct log *log);
@@ -86,8 +142,6 @@ bool log_preparer_wait(struct log *log);
 /* Likewise, and takes it; NULL: there is no space. */
 struct storage_file *log_preparer_take(struct log *log);
 
-/* "commit-<20 digits>.log", or "commit-<20 digits>-<ordinal>.log" */
-void log_segment_name(uint64_t first_version, uint32_t ordinal, char out[STORAGE_NAME_BYTES]);
 bool log_segment_name_parse(const char *name, uint64_t *out_first_version, uint32_t *out_ordinal);
 
 #endif

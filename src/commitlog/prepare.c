@@ -50,7 +50,11 @@ enum err log_prepare_now(struct log *log, struct storage_file **out)
 {
     const struct storage_operations *operations = log->storage->operations;
     struct storage_file *file;
-    enum err err = operations->open(log->storage, LOG_PREPARED_NAME, true, &file);
+    /* Beginning the segment replaces `state`, and must find space for that too. */
+    enum err err = log_state_set_aside(log);
+    if (err == OK) {
+        err = operations->open(log->storage, LOG_PREPARED_NAME, true, &file);
+    }
     if (err != OK) {
         return err;
     }

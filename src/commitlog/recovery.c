@@ -7,7 +7,8 @@
  *  2. Segments without a `state` file, or a damaged one: not a log of ours, or not all of it.
  *  3. Each segment's header is whole, of a format we know, of this log, and continues the segment
  *     before it: number, first version, first batch.
- *  4. The newest segment that `state` knows of is there.
+ *  4. The oldest and the newest segment that `state` knows of are there. Segments below the oldest
+ *     are what a removal has left behind: nothing else is asked of them than to be of this log.
  *  5. In each segment batches follow each other without a gap in number or version, up to the first
  *     place where none stands. All but the last segment continue in the next one (rule 3), so what
  *     is missing there is damage.
@@ -39,6 +40,7 @@ struct recovery {
     struct segment_name *names; /* in order */
     size_t name_count;
     size_t name_capacity;
+    size_t leftover_count; /* of the names: to be removed */
     bool out_of_memory;
     uint64_t bytes_done;
     uint64_t bytes_all;
@@ -106,7 +108,15 @@ static enum err list_segments(struct recovery *recovery)
     if (recovery->name_count > 0) {
         qsort(recovery->names, recovery->name_count, sizeof *recovery->names, compare_names);
     }
-    for (size_t i = 0; i < recovery->name_count; i++) {
+    return OK;
+}
+
+/* How much there is to read, for the progress. */
+static enum err measure_segments(struct recovery *recovery)
+{
+    struct storage *storage = recovery->log->storage;
+    enum err err = OK;
+    for (size_t i = recovery->leftover_count; i < recovery->name_count; i++) {
         char name[STORAGE_NAME_BYTES];
         struct storage_file *file;
         uint64_t size = 0;
@@ -148,7 +158,7 @@ static enum err load_state(struct recovery *recovery)
     if (getrandom(&id, sizeof id, 0) != sizeof id) {
         return refuse_system(recovery, ERR_SYSTEM, "random bytes");
     }
-    log->state = (struct log_state){.log_id = id};
+    log->state.log_id = id;
     return OK;
 }
 
@@ -169,10 +179,10 @@ static enum err check_header(struct recovery *recovery, const char *name, size_t
     if (result == LOG_HEADER_BAD) {
         return refuse(recovery, ERR_INVALID, "%s: its header (offset 0) is damaged", name);
     }
-    if (header->log_id != log->state.log_id) {
+    if (header->log_id != log->id) {
         return refuse(recovery, ERR_INVALID,
                       "%s belongs to another log (%016" PRIx64 ", this one is %016" PRIx64 ")",
-                      name, header->log_id, log->state.log_id);
+                      name, header->log_id, log->id);
     }
     if (header->first_version != recovery->names[index].first_version) {
         return refuse(recovery, ERR_INVALID,
@@ -180,14 +190,30 @@ static enum err check_header(struct recovery *recovery, const char *name, size_t
                       ": it has been renamed",
                       name, header->first_version);
     }
-    if (index > 0 && header->number != log->segment_number + 1) {
+    return OK;
+}
+
+/* That it goes on where the segment before it ends. */
+static enum err check_continues(struct recovery *recovery, const char *name, size_t index,
+                                const struct log_segment_header *header)
+{
+    const struct log *log = recovery->log;
+    if (index == recovery->leftover_count) {
+        if (header->number == log->state.oldest_segment) {
+            return OK;
+        }
+        return refuse(recovery, ERR_INVALID,
+                      "segment number %" PRIu64 " is missing: the first one here is %s, number "
+                      "%" PRIu64,
+                      log->state.oldest_segment, name, header->number);
+    }
+    if (header->number != log->segment_number + 1) {
         return refuse(recovery, ERR_INVALID,
                       "a segment is missing before %s: it is number %" PRIu64
                       ", and the one before it is number %" PRIu64,
                       name, header->number, log->segment_number);
     }
-    if (index > 0 && (header->first_version != log->last_version + 1 ||
-                      header->first_batch != log->next_batch)) {
+    if (header->first_version != log->last_version + 1 || header->first_batch != log->next_batch) {
         return refuse(recovery, ERR_INVALID,
                       "damage at the end of the segment before %s, at its offset %" PRIu64
                       ": the last batch found is number %" PRIu64 " with version %" PRIu64
@@ -343,6 +369,44 @@ static enum err cut_torn_tail(struct recovery *recovery, const char *name, struc
 
 /* ---- all of them ---- */
 
+/* Which of the first segments are below the bound. Nothing of them is read but their headers. */
+static enum err find_leftovers(struct recovery *recovery)
+{
+    struct log *log = recovery->log;
+    while (log->state.has_segments && recovery->leftover_count < recovery->name_count) {
+        size_t index = recovery->leftover_count;
+        char name[STORAGE_NAME_BYTES];
+        struct scan scan;
+        enum log_header_result result;
+        log_segment_name(recovery->names[index].first_version, recovery->names[index].ordinal,
+                         name);
+        enum err err = scan_open(&scan, log->storage, name, &result);
+        if (err != OK) {
+            return refuse_system(recovery, err, name);
+        }
+        err = check_header(recovery, name, index, result, &scan);
+        uint64_t number = scan.header.number;
+        scan_close(&scan);
+        if (err != OK) {
+            return err;
+        }
+        if (number >= log->state.oldest_segment) {
+            break;
+        }
+        recovery->leftover_count++;
+    }
+    return OK;
+}
+
+static enum err note_segment(struct log *log)
+{
+    return log_segments_add(log, &(struct log_segment){.number = log->segment_number,
+                                                       .first_version = log->segment_first_version,
+                                                       .ordinal = log->segment_ordinal,
+                                                       .bytes = log->segment_bytes,
+                                                       .last_us = log->last_us});
+}
+
 static enum err take_segment(struct recovery *recovery, size_t index)
 {
     struct log *log = recovery->log;
@@ -356,7 +420,10 @@ static enum err take_segment(struct recovery *recovery, size_t index)
     }
     err = check_header(recovery, name, index, result, &scan);
     if (err == OK) {
-        if (index == 0) {
+        err = check_continues(recovery, name, index, &scan.header);
+    }
+    if (err == OK) {
+        if (index == recovery->leftover_count) {
             log->last_version = scan.header.first_version - 1;
             log->next_batch = scan.header.first_batch;
             atomic_store(&log->first_version, scan.header.first_version);
@@ -367,6 +434,9 @@ static enum err take_segment(struct recovery *recovery, size_t index)
         err = take_batches(recovery, name, &scan);
         log->offset = scan.offset;
         log->segment_bytes = scan.file_bytes;
+    }
+    if (err == OK && note_segment(log) != OK) {
+        err = refuse_system(recovery, ERR_MEMORY, name);
     }
     if (err == OK && index + 1 == recovery->name_count) {
         if (log->state.has_segments && log->segment_number < log->state.newest_segment) {
@@ -389,15 +459,29 @@ static enum err take_segment(struct recovery *recovery, size_t index)
 static enum err take_segments(struct recovery *recovery)
 {
     struct log *log = recovery->log;
-    if (recovery->name_count == 0 && log->state.has_segments) {
+    if (recovery->name_count == recovery->leftover_count && log->state.has_segments) {
         return refuse(recovery, ERR_INVALID,
                       "all segments are missing: `state` knows of number %" PRIu64,
                       log->state.newest_segment);
     }
-    for (size_t i = 0; i < recovery->name_count; i++) {
+    for (size_t i = recovery->leftover_count; i < recovery->name_count; i++) {
         enum err err = take_segment(recovery, i);
         if (err != OK) {
             return err;
+        }
+    }
+    return OK;
+}
+
+static enum err remove_leftovers(struct recovery *recovery)
+{
+    struct storage *storage = recovery->log->storage;
+    for (size_t i = 0; i < recovery->leftover_count; i++) {
+        char name[STORAGE_NAME_BYTES];
+        log_segment_name(recovery->names[i].first_version, recovery->names[i].ordinal, name);
+        enum err err = storage->operations->unlink(storage, name);
+        if (err != OK) {
+            return refuse_system(recovery, err, name);
         }
     }
     return OK;
@@ -407,13 +491,21 @@ static enum err take_segments(struct recovery *recovery)
 static enum err begin(struct recovery *recovery)
 {
     struct log *log = recovery->log;
-    log->state.epoch++;
-    enum err err = log_state_store(log->storage, &log->state);
+    struct log_state next = log->state;
+    next.epoch = ++log->epoch;
+    if (log->segment != NULL) {
+        /* A crash may have come between its name and its place in `state`. */
+        next.newest_segment = log->segment_number;
+        next.has_segments = true;
+    }
+    enum err err = log_state_replace(log, &next);
     if (err != OK) {
         return refuse_system(recovery, err, "writing `state`");
     }
-    atomic_store(&log->segments, recovery->name_count);
-    atomic_store(&log->bytes, recovery->bytes_all);
+    err = remove_leftovers(recovery);
+    if (err != OK) {
+        return err;
+    }
     if (log->segment == NULL) {
         atomic_store(&log->first_version, 1);
         err = log_prepare_now(log, &log->prepared);
@@ -429,6 +521,9 @@ static enum err begin(struct recovery *recovery)
         log_preparer_ask(log);
     }
     err = log_preparer_start(log);
+    if (err == OK) {
+        err = log_retainer_start(log);
+    }
     return err == OK ? OK : refuse_system(recovery, err, "starting a thread");
 }
 
@@ -439,6 +534,12 @@ static struct log *log_make(const struct log_config *config, struct storage *sto
         memset(log, 0, sizeof *log);
         log->config = *config;
         log->storage = storage;
+        if (config->retention.policies_max == 0) {
+            log->config.retention.policies_max = LOG_POLICIES_MAX;
+        }
+        CHECK(pthread_mutex_init(&log->state_lock, NULL) == 0);
+        CHECK(pthread_mutex_init(&log->view, NULL) == 0);
+        CHECK(pthread_cond_init(&log->retain, NULL) == 0);
         CHECK(pthread_mutex_init(&log->lock, NULL) == 0);
         CHECK(pthread_cond_init(&log->changed, NULL) == 0);
     }
@@ -450,6 +551,7 @@ enum err log_open(const struct log_config *config, struct storage *storage,
                   struct log_problem *out_problem)
 {
     CHECK(config->segment_bytes >= LOG_SEGMENT_BYTES_MIN);
+    CHECK(config->retention.policies_max <= LOG_POLICIES_MAX);
     struct recovery recovery = {.visitor = visitor, .problem = out_problem};
     uint64_t holder = 0;
     recovery.log = log_make(config, storage);
@@ -470,6 +572,14 @@ enum err log_open(const struct log_config *config, struct storage *storage,
         err = load_state(&recovery);
     }
     if (err == OK) {
+        recovery.log->id = recovery.log->state.log_id;
+        recovery.log->epoch = recovery.log->state.epoch;
+        err = find_leftovers(&recovery);
+    }
+    if (err == OK) {
+        err = measure_segments(&recovery);
+    }
+    if (err == OK) {
         err = take_segments(&recovery);
     }
     if (err == OK) {
@@ -487,24 +597,29 @@ enum err log_open(const struct log_config *config, struct storage *storage,
 
 void log_close(struct log *log)
 {
+    log_retainer_stop(log);
     log_preparer_stop(log);
     if (log->segment != NULL) {
         log->storage->operations->close(log->storage, log->segment);
     }
     CHECK(pthread_mutex_destroy(&log->lock) == 0);
     CHECK(pthread_cond_destroy(&log->changed) == 0);
+    CHECK(pthread_mutex_destroy(&log->state_lock) == 0);
+    CHECK(pthread_mutex_destroy(&log->view) == 0);
+    CHECK(pthread_cond_destroy(&log->retain) == 0);
+    free(log->list);
     free(log->batch);
     free(log);
 }
 
 uint64_t log_id(const struct log *log)
 {
-    return log->state.log_id;
+    return log->id;
 }
 
 uint64_t log_epoch(const struct log *log)
 {
-    return log->state.epoch;
+    return log->epoch;
 }
 
 uint64_t log_first_version(const struct log *log)

@@ -87,7 +87,7 @@ enum err log_begin_segment(struct log *log)
     uint32_t ordinal =
         !is_first && first_version == log->segment_first_version ? log->segment_ordinal + 1 : 0;
     uint64_t number = is_first ? 0 : log->segment_number + 1;
-    log_segment_header_encode(&(struct log_segment_header){.log_id = log->state.log_id,
+    log_segment_header_encode(&(struct log_segment_header){.log_id = log->id,
                                                            .number = number,
                                                            .first_version = first_version,
                                                            .first_batch = log->next_batch},
@@ -104,9 +104,11 @@ enum err log_begin_segment(struct log *log)
         err = operations->sync_directory(log->storage);
     }
     if (err == OK) {
-        log->state.newest_segment = number;
-        log->state.has_segments = true;
-        err = log_state_store(log->storage, &log->state);
+        err = log_segments_begin(log, &(struct log_segment){.number = number,
+                                                            .first_version = first_version,
+                                                            .ordinal = ordinal,
+                                                            .bytes = log->config.segment_bytes,
+                                                            .last_us = log->last_us});
     }
     if (err != OK) {
         operations->close(log->storage, file);
@@ -123,8 +125,6 @@ enum err log_begin_segment(struct log *log)
     log->offset = LOG_SEGMENT_HEADER_BYTES;
     /* release: pairs with log_try_reserve(). */
     atomic_store_explicit(&log->left, log->segment_bytes - log->offset, memory_order_release);
-    atomic_fetch_add(&log->segments, 1);
-    atomic_fetch_add(&log->bytes, log->segment_bytes);
     return OK;
 }
 
@@ -154,7 +154,7 @@ static void finish_batch(struct log *log, uint64_t now_us, uint64_t write_bytes)
         .count = log->batch_count,
     };
     const struct log_position position = {
-        .log_id = log->state.log_id,
+        .log_id = log->id,
         .segment_number = log->segment_number,
         .offset = log->offset,
     };

@@ -197,6 +197,36 @@ bool config_set(struct config *config, const char *assignment, const struct conf
     return load(config, NULL, line, strlen(line), report);
 }
 
+enum { RETAINED_SEGMENTS_MIN = 3 }; /* the one written, the one prepared, one to look back into */
+
+static bool check_retention(const struct config *config, const struct config_report *report)
+{
+    bool good = true;
+    int64_t age_sec = config->retention.max_age_hours * 3600;
+    int64_t window_sec = config->commit.request_id_window_sec > config->commit.conflict_window_sec
+                             ? config->commit.request_id_window_sec
+                             : config->commit.conflict_window_sec;
+    if (age_sec > 0 && age_sec < window_sec) {
+        mistake(report,
+                "retention.max_age_hours = %" PRId64
+                ": must be 0 or at least as long as commit.request_id_window_sec = %" PRId64
+                " and commit.conflict_window_sec = %" PRId64 ", which a restart reads from the log",
+                config->retention.max_age_hours, config->commit.request_id_window_sec,
+                config->commit.conflict_window_sec);
+        good = false;
+    }
+    int64_t bytes_min = RETAINED_SEGMENTS_MIN * config->log.segment_bytes;
+    if (config->retention.max_bytes > 0 && config->retention.max_bytes < bytes_min) {
+        mistake(report,
+                "retention.max_bytes = %" PRId64 ": must be 0 or at least %" PRId64
+                ", %d times log.segment_bytes: the segment being written, the one prepared, and "
+                "one more",
+                config->retention.max_bytes, bytes_min, RETAINED_SEGMENTS_MIN);
+        good = false;
+    }
+    return good;
+}
+
 enum { LOG_OVERHEAD_BYTES = 8192 }; /* more than a segment's and a batch's headers take */
 
 bool config_check(const struct config *config, const struct config_report *report)
@@ -229,7 +259,7 @@ bool config_check(const struct config *config, const struct config_report *repor
             config->log.segment_bytes, record_bytes_max + LOG_OVERHEAD_BYTES, LOG_OVERHEAD_BYTES);
         good = false;
     }
-    return good;
+    return check_retention(config, report) && good;
 }
 
 static void print_string(FILE *out, const char *string)

@@ -65,6 +65,11 @@ struct config {
         int64_t segment_bytes;
     } log;
     struct {
+        int64_t max_age_hours;
+        int64_t max_bytes;
+        int64_t max_policies;
+    } retention;
+    struct {
         int64_t level;  /* enum log_level */
         int64_t format; /* enum log_format */
         int64_t access_log;

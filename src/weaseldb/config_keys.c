@@ -79,6 +79,14 @@ const struct config_key CONFIG_KEYS[] = {
          "take acknowledged commits back, for tests and scratch data only."},
     {AT(log, segment_bytes), INTEGER(64 << 20, 1 << 20, INT64_C(1) << 32),
      .help = "Size of a segment of the commit log; the next one is prepared ahead."},
+    {AT(retention, max_age_hours), INTEGER(0, 0, 876000),
+     .help = "Segments of the log whose last commit is older are removed, also when a policy needs "
+             "them; 0: no such cap."},
+    {AT(retention, max_bytes), INTEGER(0, 0, INT64_C(1) << 50),
+     .help = "Size of all files of the log, the prepared segment included: beyond it the oldest "
+             "segments are removed, also when a policy needs them; 0: no such cap."},
+    {AT(retention, max_policies), INTEGER(64, 1, 64),
+     .help = "Policies of PUT /v1/retention/{id}; one more is answered 409."},
     {AT(logging, level), .type = CONFIG_CHOICE, .initial = 1, .live = true,
      .choices = {"debug", "info", "warn", "error"},
      .help = "Lines below this level are not written."},

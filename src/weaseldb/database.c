@@ -10,6 +10,9 @@
 
 enum { PROGRESS_EVERY_NS = 1000000000 };
 
+/* One for a process. */
+static void (*tell_log_failed)(void);
+
 static uint64_t now_us(void)
 {
     return clock_realtime_ns() / 1000;
@@ -55,6 +58,57 @@ struct txn_limits database_limits(const struct config *config)
     };
 }
 
+static void log_removed(const struct log_retention_event *event)
+{
+    switch (event->type) {
+    case LOG_RETENTION_REMOVED:
+        log_info("old segments removed", LOG_U64("segments", event->segments),
+                 LOG_U64("bytes", event->bytes), LOG_U64("first_version", event->first_version),
+                 LOG_U64("last_version", event->last_version));
+        return;
+    case LOG_RETENTION_OVERRULED:
+        log_warn("a cap of [retention] has removed what a policy keeps",
+                 LOG_STRING("policy", event->policy->id),
+                 LOG_U64("policy_version", event->policy->version),
+                 LOG_U64("log_start_version", event->last_version + 1));
+        return;
+    case LOG_RETENTION_WINDOWS:
+        log_warn("retention.max_bytes has removed segments that are younger than the windows of "
+                 "[commit]; a restart would not know their request ids",
+                 LOG_U64("last_version", event->last_version));
+        return;
+    case LOG_RETENTION_STUCK:
+        LOG_RATE_LIMITED(LOG_WARN, 1, "old segments cannot be removed",
+                         LOG_U64("first_version", event->first_version),
+                         LOG_STRING("error", strerror(errno)));
+        return;
+    case LOG_RETENTION_FAILED:
+        break;
+    }
+}
+
+static void on_retention_event(void *context, const struct log_retention_event *event)
+{
+    (void)context;
+    log_removed(event);
+    if (event->type == LOG_RETENTION_FAILED) {
+        tell_log_failed();
+    }
+}
+
+static struct log_retention_config retention_config(const struct config *config)
+{
+    uint64_t ids_sec = (uint64_t)config->commit.request_id_window_sec;
+    uint64_t conflicts_sec = (uint64_t)config->commit.conflict_window_sec;
+    return (struct log_retention_config){
+        .age_us_max = (uint64_t)config->retention.max_age_hours * 3600 * 1000000,
+        .bytes_max = (uint64_t)config->retention.max_bytes,
+        .windows_us = (ids_sec > conflicts_sec ? ids_sec : conflicts_sec) * 1000000,
+        .policies_max = (uint32_t)config->retention.max_policies,
+        .event = on_retention_event,
+    };
+}
+
 static enum err open_log(const struct config *config, struct database *database)
 {
     struct log_problem problem;
@@ -69,6 +123,7 @@ static enum err open_log(const struct config *config, struct database *database)
         .segment_bytes = (uint64_t)config->log.segment_bytes,
         .durability = config->log.durability == CONFIG_DURABILITY_NONE ? LOG_DURABILITY_NONE
                                                                        : LOG_DURABILITY_SYNC,
+        .retention = retention_config(config),
     };
     enum err err = log_open(&log_config, database->storage, &visitor, &database->log, &problem);
     if (err != OK) {
@@ -87,8 +142,9 @@ static enum err open_log(const struct config *config, struct database *database)
     return OK;
 }
 
-enum err database_open(const struct config *config, struct database *out)
+enum err database_open(const struct config *config, void (*log_failed)(void), struct database *out)
 {
+    tell_log_failed = log_failed;
     struct database database = {0};
     const struct commit_config commit_config = {
         .conflict_bytes_max = (uint64_t)config->commit.conflict_window_bytes,

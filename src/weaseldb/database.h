@@ -17,8 +17,10 @@ struct database {
 };
 
 /* Takes the directory, recovers, and logs what it found. On an error nothing is left open, and the
- * reason has been logged. */
-enum err database_open(const struct config *config, struct database *out) WARN_UNUSED;
+ * reason has been logged. `log_failed` is called on a helper thread when the log has failed behind
+ * the back of all commits: the process must end. */
+enum err database_open(const struct config *config, void (*log_failed)(void),
+                       struct database *out) WARN_UNUSED;
 
 /* After the server has ended. */
 void database_close(struct database *database);

@@ -12,6 +12,7 @@
 #include "weaseldb/database.h"
 #include "weaseldb/endpoints.h"
 #include "weaseldb/options.h"
+#include "weaseldb/retention_routes.h"
 #include "weaseldb/systemd.h"
 
 #include <signal.h>
@@ -80,7 +81,7 @@ static void say_where(const struct program *program)
     (void)fflush(stdout);
 }
 
-/* On a service thread. The main thread hears of it like of any signal. */
+/* On a service or helper thread. The main thread hears of it like of any signal. */
 static void log_failed(void)
 {
     log_error("the commit log has failed; commits under way are answered unknown, and the server "
@@ -101,8 +102,17 @@ static enum err add_routes(struct program *program)
         .relaxed = config->log.durability == CONFIG_DURABILITY_NONE,
         .log_failed = log_failed,
     };
+    const struct retention_routes_config retention_routes = {
+        .service = program->database.commits,
+        .log = program->database.log,
+        .policies_max = (uint32_t)config->retention.max_policies,
+        .log_failed = log_failed,
+    };
     enum err err = endpoints_add(program->server, program->database.commits);
-    return err == OK ? commit_routes_add(program->server, &commit_routes) : err;
+    if (err == OK) {
+        err = commit_routes_add(program->server, &commit_routes);
+    }
+    return err == OK ? retention_routes_add(program->server, &retention_routes) : err;
 }
 
 static enum err start(struct program *program)
@@ -247,7 +257,7 @@ int main(int argc, char **argv)
     if (logger_start() != OK) {
         log_warn("no logger thread; log lines are written by those who log");
     }
-    if (database_open(&program.config, &program.database) == OK) {
+    if (database_open(&program.config, log_failed, &program.database) == OK) {
         if (start(&program) == OK) {
             say_where(&program);
             systemd_notify("READY=1\nSTATUS=serving");

@@ -57,6 +57,41 @@ static void an_empty_registry_renders_nothing(void **state)
     metrics_close(NULL);
 }
 
+struct listed {
+    const char *names[3];
+    int64_t values[3];
+};
+
+static void list_all(void *context, struct metrics_list *list)
+{
+    const struct listed *listed = context;
+    for (int i = 0; i < 3 && listed->names[i] != NULL; i++) {
+        metrics_list_add(list, listed->names[i], listed->values[i]);
+    }
+}
+
+static void lists_are_asked_at_each_scrape(void **state)
+{
+    (void)state;
+    struct metrics *metrics = metrics_open();
+    struct listed listed = {{NULL}, {0}};
+    metrics_list_register(
+        metrics_family_register(metrics, METRICS_GAUGE, METRICS_NANOSECONDS, "lag_seconds", "h"),
+        "policy", list_all, &listed);
+    (void)metrics_cells_open(metrics);
+    assert_string_equal(render(metrics), "");
+    listed = (struct listed){{"a", "b\"\\\nc", NULL}, {1500000000, -1, 0}};
+    assert_string_equal(render(metrics), "# HELP lag_seconds h\n"
+                                         "# TYPE lag_seconds gauge\n"
+                                         "lag_seconds{policy=\"a\"} 1.5\n"
+                                         "lag_seconds{policy=\"b\\\"\\\\\\nc\"} -0.000000001\n");
+    listed = (struct listed){{"z", NULL}, {0}};
+    assert_string_equal(render(metrics), "# HELP lag_seconds h\n"
+                                         "# TYPE lag_seconds gauge\n"
+                                         "lag_seconds{policy=\"z\"} 0\n");
+    metrics_close(metrics);
+}
+
 static int64_t read_number(void *context)
 {
     return *(const int64_t *)context;
@@ -382,6 +417,7 @@ int main(void)
         cmocka_unit_test(an_empty_registry_renders_nothing),
         cmocka_unit_test(counters_and_gauges_have_exact_text),
         cmocka_unit_test(histograms_have_exact_text),
+        cmocka_unit_test(lists_are_asked_at_each_scrape),
         cmocka_unit_test(values_fall_into_the_right_bucket),
         cmocka_unit_test(threads_are_summed_while_they_count_and_after_they_ended),
         cmocka_unit_test(blocks_have_cache_lines_of_their_own),
