@@ -3,8 +3,8 @@
  * bad_disk: a library to be preloaded into a server, whose disk then fails on demand.
  *
  * While the file that the environment variable BAD_DISK names exists, it says which call fails with
- * EIO: "sync" fdatasync(), "write" pwrite(), "short" makes pwrite() write half of the
- * bytes at most.
+ * EIO: "sync" fdatasync(), "directory" fsync(), "write" pwrite(), "short" makes pwrite() write half
+ * of the bytes at most.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -39,6 +39,17 @@ int fdatasync(int fd)
     int (*call)(int fd);
     *(void **)&call = real("fdatasync");
     if (fails("sync")) {
+        errno = EIO;
+        return -1;
+    }
+    return call(fd);
+}
+
+int fsync(int fd)
+{
+    int (*call)(int fd);
+    *(void **)&call = real("fsync");
+    if (fails("directory")) {
         errno = EIO;
         return -1;
     }
