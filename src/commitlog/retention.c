@@ -106,13 +106,14 @@ static void tell(const struct log *log, const struct log_retention_event *event)
     }
 }
 
-static void tell_removed(const struct log *log, const struct round *round, uint64_t bytes)
+static void tell_removed(const struct log *log, const struct round *round, uint64_t segments,
+                         uint64_t bytes)
 {
     struct log_retention_event event = {
         .type = LOG_RETENTION_REMOVED,
         .first_version = round->segments[0].first_version,
         .last_version = round->last_version,
-        .segments = round->count,
+        .segments = segments,
         .bytes = bytes,
     };
     tell(log, &event);
@@ -133,6 +134,7 @@ static void tell_removed(const struct log *log, const struct round *round, uint6
 /* Step 4. */
 static void unlink_files(struct log *log, const struct round *round)
 {
+    uint64_t segments = 0;
     uint64_t bytes = 0;
     for (size_t i = 0; i < round->count; i++) {
         char name[STORAGE_NAME_BYTES];
@@ -144,11 +146,12 @@ static void unlink_files(struct log *log, const struct round *round)
                                                     .first_version = segment->first_version});
             continue;
         }
+        segments++;
         bytes += segment->bytes;
         atomic_fetch_add(&log->removed_segments, 1);
         atomic_fetch_add(&log->removed_bytes, segment->bytes);
     }
-    tell_removed(log, round, bytes);
+    tell_removed(log, round, segments, bytes);
 }
 
 /* Steps 1 to 3. */

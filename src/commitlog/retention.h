@@ -38,7 +38,7 @@ enum log_retention_event_type {
     LOG_RETENTION_REMOVED,   /* segments with `first_version` to `last_version` are gone */
     LOG_RETENTION_OVERRULED, /* of these, `policy` wanted what came after its version */
     LOG_RETENTION_WINDOWS,   /* of these, some were younger than `windows_us` */
-    LOG_RETENTION_STUCK,     /* a removal did not work (errno); it is tried again */
+    LOG_RETENTION_STUCK,     /* did not work (errno): a bound is tried again, a file at the start */
     LOG_RETENTION_FAILED,    /* what `state` holds on the disk is not known: the process must end */
 };
 

@@ -36,6 +36,7 @@ struct change {
 /* One for a process. */
 static struct {
     struct retention_routes_config config;
+    bool failure_told; /* the stage's */
 } retention;
 
 /* ---- answers ---- */
@@ -284,7 +285,10 @@ static void answer_unchanged(struct exchange *exchange, enum err err)
                                              .detail = "The disk failed with this change under "
                                                        "way; read the policy after the restart.",
                                              .outcome = "unknown"});
-        retention.config.log_failed();
+        if (!retention.failure_told) {
+            retention.failure_told = true;
+            retention.config.log_failed();
+        }
     } else {
         (void)answer_problem(exchange, 503, "not-writable",
                              "The policy could not be written to the disk, and has not changed; "
