@@ -106,7 +106,7 @@ enum err log_state_store(struct storage *storage, const struct log_state *state,
 /* Makes sure that the next log_state_store() needs no space of the disk. */
 enum err log_state_store_spare(struct storage *storage);
 
-/* segments.c */
+/* segment_list.c */
 void log_lock(pthread_mutex_t *lock);
 void log_unlock(pthread_mutex_t *lock);
 /* Under `state_lock`: `next` becomes durable, then visible. Errors as log_state_store(). */
