@@ -196,7 +196,7 @@ static enum err scan_body(struct txn_builder *builder, enum message message, str
             continue;
         }
         const uint8_t *field = at;
-        const struct rule *rule;
+        const struct rule *rule = NULL;
         uint64_t number;
         if (!take_varint(&at, frame.end, &number)) {
             return refuse_at(builder, start, field, "a tag is cut off or does not fit");
