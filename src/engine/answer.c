@@ -78,7 +78,8 @@ static struct bytes media_type_list(struct arena *arena, const char *const *medi
     return bytes_of(list, size - 2);
 }
 
-/* What speaks against the body before it is read. */
+/* What speaks against the body before it is read. A route that names media types wants one of them
+ * also of a request without a body, so that its handler always has one to go by. */
 static enum answer_routed check_body(struct engine_core *core, struct exchange *exchange,
                                      struct http_problem *out_problem)
 {
@@ -146,7 +147,8 @@ enum answer_routed answer_route(struct engine_core *core, struct exchange *excha
     switch (http_router_find(core->router, &exchange->request, exchange->arena, &match, &allow)) {
     case ROUTER_FOUND:
         exchange->route = engine_route_of(match);
-        return has_body ? check_body(core, exchange, out_problem) : ANSWER_NONE;
+        return has_body || match->media_types != NULL ? check_body(core, exchange, out_problem)
+                                                      : ANSWER_NONE;
     case ROUTER_NO_PATH:
         *out_problem = (struct http_problem){
             .status = 404, .type = "not-found", .detail = "There is nothing at this path."};

@@ -20,9 +20,11 @@
 struct http_route {
     const char *pattern; /* static */
     enum http_method method;
-    uint64_t body_bytes_max;        /* 0: a body is refused with 413 */
-    const char *const *media_types; /* accepted Content-Types, NULL-terminated; NULL: any or none */
-    const char *body_limit_key;     /* configuration key named when body_bytes_max is broken */
+    uint64_t body_bytes_max; /* 0: a body is refused with 413 */
+    /* Accepted Content-Types, NULL-terminated: one of them is wanted even of an empty body, else
+     * 415. NULL: any or none. */
+    const char *const *media_types;
+    const char *body_limit_key; /* configuration key named when body_bytes_max is broken */
 };
 
 struct http_router; /* http/router.c */

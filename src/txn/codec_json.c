@@ -282,7 +282,7 @@ static char *put_result(char *at, const struct txn_result *result, const struct 
     at = put_text(at, BYTES(",\"request_id\":\""), texts->text[TEXT_REQUEST_ID],
                   texts->room[TEXT_REQUEST_ID]);
     at = put_text(at, BYTES(",\"status\":\""), texts->text[TEXT_STATUS], texts->room[TEXT_STATUS]);
-    if (result->version != 0) {
+    if (result->has_version) {
         at = put(at, BYTES(",\"version\":"));
         at = put_number(at, result->version);
     }

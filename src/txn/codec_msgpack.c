@@ -322,15 +322,15 @@ static void pack_result(msgpack_packer *packer, const struct txn_result *result,
     struct bytes reason = text_of(result->reason);
     struct bytes detail = text_of(result->detail);
     size_t fields = (size_t)has_http_status + (result->request_id.size > 0) + (status.size > 0) +
-                    (result->version > 0) + (result->leader.size > 0) + (reason.size > 0) +
-                    (result->conflict_count > 0) + (detail.size > 0);
+                    (result->has_version ? 1U : 0U) + (result->leader.size > 0) +
+                    (reason.size > 0) + (result->conflict_count > 0) + (detail.size > 0);
     msgpack_pack_map(packer, fields);
     if (has_http_status) {
         pack_number(packer, BYTES("http_status"), result->http_status);
     }
     pack_text(packer, BYTES("request_id"), result->request_id);
     pack_text(packer, BYTES("status"), status);
-    if (result->version > 0) {
+    if (result->has_version) {
         pack_number(packer, BYTES("version"), result->version);
     }
     pack_text(packer, BYTES("leader"), result->leader);

@@ -480,7 +480,7 @@ static void fill_result(const struct txn_result *result, char **strings,
     out->status = string_of(result->status);
     out->reason = string_of(result->reason);
     out->detail = string_of(result->detail);
-    out->has_version = result->version != 0;
+    out->has_version = result->has_version;
     out->version = result->version;
     out->n_conflicts = result->conflict_count;
     out->conflicts = (uint32_t *)(uintptr_t)result->conflicts;

@@ -62,8 +62,9 @@ struct txn_limits {
     uint32_t batch_transactions_max;
 };
 
-/* What became of a transaction, or of a question for one. Fields that are empty, 0 or NULL are left
- * out of what is sent, but for http_status, which only answers of batches carry. */
+/* What became of a transaction, or of a question for one. Fields that are empty or NULL are left
+ * out of what is sent; http_status is in answers of batches only, version where has_version says
+ * so. */
 struct txn_result {
     unsigned http_status; /* 200, 400, 409, 422, 500 or 503 */
     const char *status;   /* "committed", "not_committed", "expired" or "unknown" */
@@ -71,6 +72,7 @@ struct txn_result {
     const char *detail;   /* a sentence for people, with 400, 422, 500 and 503 */
     struct bytes request_id;
     struct bytes leader;
+    bool has_version; /* a version of 0 (nothing was ever committed) is one too */
     uint64_t version;
     const uint32_t *conflicts; /* indices of the preconditions that failed, ascending */
     uint32_t conflict_count;

@@ -378,6 +378,32 @@ def test_an_unknown_type_lists_the_known_ones(database):
     assert response.json()["outcome"] == "not_committed"
 
 
+@pytest.mark.parametrize("target", ["/v1/commit", "/v1/commits"])
+@pytest.mark.parametrize("framing", ["", "Content-Length: 0\r\n", "Transfer-Encoding: chunked\r\n"])
+def test_no_body_at_all(database, target, framing):
+    end = b"0\r\n\r\n" if "chunked" in framing else b""
+    with database.connect() as connection:
+        for kind, wanted in (("", 415), ("Content-Type: text/plain\r\n", 415), (JSON, 400), ("Content-Type: application/protobuf\r\n", None)):
+            connection.send(wire.request(target, "POST", kind + framing) + end)
+            response = connection.read()
+            if wanted:
+                assert response.status == wanted
+                assert response.json()["outcome"] == "not_committed"
+            else:
+                assert response.status == 200, "a Protobuf message without fields has no bytes"
+            if response.header("Connection") == "close":
+                return
+
+
+def test_on_a_fresh_log_the_version_is_0():
+    with wire.weaseldb() as server:
+        assert version(server) == 0
+        assert commit(server).json()["version"] == 0
+        refused = commit(server, write("a"), leader="somebody-else")
+        assert refused.json()["reason"] == "wrong_leader" and refused.json()["version"] == 0
+        assert commit(server, preconditions=[point("a")], read_version=0).json()["version"] == 0
+
+
 def test_other_methods(database):
     response = database.get("/v1/commit")
     assert response.status == 405 and response.header("Allow") == "POST, OPTIONS"

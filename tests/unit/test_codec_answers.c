@@ -27,12 +27,14 @@ static const struct txn_result results[] = {
      .status = "committed",
      .request_id = BYTES_INIT("6f2c1a90-7be4-4a0e-9d55-0c1f3e5a7b21"),
      .leader = BYTES_INIT("0123456789abcdef"),
+     .has_version = true,
      .version = 42},
     {.http_status = 409,
      .status = "not_committed",
      .reason = "conflict",
      .request_id = {every_character, sizeof every_character},
      .leader = BYTES_INIT("l\"\\"),
+     .has_version = true,
      .version = TXN_VERSION_MAX,
      .conflicts = conflicts,
      .conflict_count = COUNT(conflicts)},
@@ -41,6 +43,7 @@ static const struct txn_result results[] = {
      .reason = "too_old",
      .conflicts = conflicts,
      .conflict_count = 1,
+     .has_version = true,
      .version = 1},
     {.http_status = 422,
      .status = "not_committed",
@@ -50,6 +53,7 @@ static const struct txn_result results[] = {
     {.http_status = 500, .status = "unknown", .reason = ""},
     {.http_status = 200, .status = "expired", .leader = BYTES_INIT("l")},
     {.http_status = 400},
+    {.http_status = 409, .status = "not_committed", .reason = "fenced", .has_version = true},
 };
 
 static int set_up(void **state)
@@ -107,7 +111,7 @@ static void expect_seen(const struct seen *seen, const struct txn_result *result
     for (size_t i = 0; i < seen->conflict_count; i++) {
         assert_int_equal(seen->conflicts[i], result->conflicts[i]);
     }
-    fields += (size_t)has_http_status + (result->version != 0) + (result->conflict_count != 0);
+    fields += (size_t)has_http_status + result->has_version + (result->conflict_count != 0);
     assert_int_equal(seen->fields, fields);
 }
 
@@ -307,6 +311,9 @@ static void test_json_text(void **state)
                                           "{\"http_status\":500,\"status\":\"unknown\"}]}\n")));
     assert_int_equal(json->encode_result(&results[7], &arena, &answer), OK);
     assert_true(bytes_equal(answer, BYTES("{}\n")));
+    assert_int_equal(json->encode_result(&results[8], &arena, &answer), OK);
+    assert_true(bytes_equal(answer, BYTES("{\"status\":\"not_committed\",\"version\":0,"
+                                          "\"reason\":\"fenced\"}\n")));
 }
 
 static void expect_version(const struct txn_version_info *info)
