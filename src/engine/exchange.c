@@ -5,9 +5,10 @@
 
 #include "base/check.h"
 
-static const char NO_MEMORY_BODY[] =
-    "{\"type\":\"urn:weaseldb:problem:memory\",\"title\":\"Service Unavailable\",\"status\":503,"
-    "\"detail\":\"The server has no memory left for this request; try again later.\"}";
+#define NO_MEMORY(title, status, detail, more)                                                     \
+    BYTES_INIT("{\"type\":\"urn:weaseldb:problem:memory\",\"title\":\"" title                      \
+               "\",\"status\":" status ",\"detail\":\"" detail "\"" more "}\n")
+#define TRY_AGAIN "The server has no memory left for this request; try again later."
 
 void exchange_answer(struct exchange *exchange, unsigned status, struct bytes content_type,
                      struct bytes body)
@@ -21,6 +22,24 @@ void exchange_answer(struct exchange *exchange, unsigned status, struct bytes co
     exchange->response.body = body;
 }
 
+/* There is no memory to say more. 503 would mean that nothing has happened: a problem whose outcome
+ * is not known stays 500. */
+static void answer_no_memory(struct exchange *exchange, const char *outcome)
+{
+    static const struct bytes plain = NO_MEMORY("Service Unavailable", "503", TRY_AGAIN, "");
+    static const struct bytes not_committed =
+        NO_MEMORY("Service Unavailable", "503", TRY_AGAIN, ",\"outcome\":\"not_committed\"");
+    static const struct bytes unknown =
+        NO_MEMORY("Internal Server Error", "500",
+                  "The server had no memory left to tell the outcome.", ",\"outcome\":\"unknown\"");
+    bool is_unknown = outcome != NULL && strcmp(outcome, "unknown") == 0;
+    exchange->response.headers = is_unknown ? bytes_of(NULL, 0) : BYTES("Retry-After: 1\r\n");
+    exchange_answer(exchange, is_unknown ? 500 : 503, BYTES("application/problem+json"),
+                    is_unknown        ? unknown
+                    : outcome != NULL ? not_committed
+                                      : plain);
+}
+
 void exchange_answer_problem(struct exchange *exchange, const struct http_problem *problem)
 {
     struct http_problem filled = *problem;
@@ -28,14 +47,13 @@ void exchange_answer_problem(struct exchange *exchange, const struct http_proble
         filled.outcome = exchange->route->refusal_outcome;
     }
     struct bytes body;
-    if (http_problem_render(&filled, exchange->arena, &body) != OK) {
-        filled.status = 503;
-        body = BYTES(NO_MEMORY_BODY);
+    if (http_problem_render(&filled, exchange->arena, &body) != OK ||
+        (filled.status == 503 &&
+         !exchange_add_header(exchange, BYTES("Retry-After"), BYTES("1")))) {
+        answer_no_memory(exchange, filled.outcome);
+        return;
     }
     exchange_answer(exchange, filled.status, BYTES("application/problem+json"), body);
-    if (filled.status == 503) {
-        (void)exchange_add_header(exchange, BYTES("Retry-After"), BYTES("1"));
-    }
 }
 
 static bool is_field_text(struct bytes text)

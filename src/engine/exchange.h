@@ -61,8 +61,8 @@ struct exchange {
 void exchange_answer(struct exchange *exchange, unsigned status, struct bytes content_type,
                      struct bytes body);
 
-/* Sets an error answer (application/problem+json). Never fails: when the arena is refused, the body
- * is a static 503 problem. */
+/* Sets an error answer (application/problem+json). Never fails: when the arena is refused, the
+ * answer is a static one with the same outcome, 500 when that is "unknown", else 503. */
 void exchange_answer_problem(struct exchange *exchange, const struct http_problem *problem);
 
 /* Adds a header line to the response. `name` and `value` must be valid (CHECKed: no CR, LF, NUL).

@@ -33,14 +33,15 @@ static struct {
 
 /* ---- on network threads ---- */
 
+/* Of a commit its route says that it has not happened; of one that is asked for nothing is known.
+ */
 static enum handler_verdict answer_no_memory(struct exchange *exchange)
 {
-    exchange_answer_problem(
-        exchange, &(struct http_problem){.status = 503,
-                                         .type = "memory",
-                                         .detail = "The server has no memory left for this "
-                                                   "request; try again later.",
-                                         .outcome = NOT_COMMITTED});
+    exchange_answer_problem(exchange,
+                            &(struct http_problem){.status = 503,
+                                                   .type = "memory",
+                                                   .detail = "The server has no memory left for "
+                                                             "this request; try again later."});
     return HANDLER_ANSWERED;
 }
 
@@ -285,17 +286,20 @@ static void stage_persist(void *context, unsigned worker, struct pipeline_batch 
     }
 }
 
-/* An answer that is not a result: the reason why there is none. */
-static void answer_refused(struct exchange *exchange, const struct txn_result *result)
+/* An answer that is not a result: the reason why there is none. That a question was refused says
+ * nothing of the commit that it asks for. */
+static void answer_refused(struct exchange *exchange, const struct txn_result *result,
+                           bool is_question)
 {
     const char *type = result->http_status == 400   ? "future-version"
                        : result->http_status == 422 ? "request-id-reused"
                        : result->http_status == 503 ? "not-writable"
                                                     : "log-failed";
-    exchange_answer_problem(exchange, &(struct http_problem){.status = result->http_status,
-                                                             .type = type,
-                                                             .detail = result->detail,
-                                                             .outcome = result->status});
+    exchange_answer_problem(exchange,
+                            &(struct http_problem){.status = result->http_status,
+                                                   .type = type,
+                                                   .detail = result->detail,
+                                                   .outcome = is_question ? NULL : result->status});
 }
 
 /* It is decided, and there is no memory left to say how. Not 503, which means that nothing
@@ -316,7 +320,7 @@ static void answer_one(struct exchange *exchange, const struct passage *passage)
         commit_entry_result(commits.config.service, &passage->request.entries[0]);
     struct bytes body;
     if (result.http_status != 200 && result.http_status != 409) {
-        answer_refused(exchange, &result);
+        answer_refused(exchange, &result, passage->request.entries[0].is_question);
         return;
     }
     if (passage->codec->encode_result(&result, exchange->arena, &body) != OK) {
