@@ -3,6 +3,7 @@
 #include "weaseldb/endpoints.h"
 
 #include "base/clock.h"
+#include "weaseldb/api_files.h"
 #include "weaseldb/query.h"
 
 #include <dirent.h>
@@ -49,7 +50,11 @@ static enum handler_verdict root(struct exchange *exchange, void *context)
         "?verbose lists the checks\"},\n"
         "    {\"method\": \"GET\", \"path\": \"/metrics\", \"answers\": \"metrics in Prometheus' "
         "text "
-        "format\"}\n"
+        "format\"},\n"
+        "    {\"method\": \"GET\", \"path\": \"/openapi.yaml\", \"answers\": \"all of this in "
+        "full, as OpenAPI 3.1\"},\n"
+        "    {\"method\": \"GET\", \"path\": \"/weaseldb.proto\", \"answers\": \"the messages of "
+        "Protobuf bodies\"}\n"
         "  ]\n"
         "}\n";
     if (query_read(exchange, NULL, 0)) {
@@ -101,6 +106,9 @@ static enum handler_verdict readyz(struct exchange *exchange, void *context)
                                 ready ? "ready" : "not ready", writable ? "true" : "false",
                                 draining ? "false" : "true");
             exchange_answer(exchange, ready ? 200 : 503, JSON, bytes_of(body, (size_t)size));
+            if (!ready) {
+                (void)exchange_add_header(exchange, BYTES("Retry-After"), BYTES("1"));
+            }
             return HANDLER_ANSWERED;
         }
     }
@@ -244,5 +252,5 @@ enum err endpoints_add(struct server *server, const struct commit_service *commi
             return err;
         }
     }
-    return OK;
+    return api_files_add(server);
 }

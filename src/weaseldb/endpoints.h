@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * endpoints: the server's own routes: /, /livez, /readyz, /metrics.
+ * endpoints: the server's own routes: /, /livez, /readyz, /metrics, and those of api_files.h.
  *
  * Runs on: endpoints_add() the main thread before the start; the handlers on network threads.
  */

@@ -146,6 +146,7 @@ def test_endpoints():
             *("/", "/livez", "/readyz", "/metrics"),
             *("/v1/commit", "/v1/commits", "/v1/status", "/v1/version"),
             *("/v1/retention", "/v1/retention/{id}"),
+            *("/openapi.yaml", "/weaseldb.proto"),
         }
         for endpoint in root["endpoints"]:
             wanted = 405 if endpoint["method"] == "POST" else 400 if "status" in endpoint["path"] else 200

@@ -12,6 +12,8 @@ import subprocess
 import tempfile
 import time
 
+import openapi
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("WEASELDB_BUILD_DIR", ROOT / "build"))
 SCALE = float(os.environ.get("WEASELDB_TEST_SCALE", "1"))
@@ -19,6 +21,9 @@ SANITIZED = "san" in BUILD.name
 PATIENCE = 20  # seconds to wait for what must come; never how long something should take
 
 DATE = re.compile(r"^(Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d (Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) \d{4} \d\d:\d\d:\d\d GMT$")
+
+
+documented = set()  # addresses of servers that api/openapi.yaml describes
 
 
 class Closed(Exception):
@@ -49,6 +54,8 @@ class Connection:
         if not isinstance(address, str):
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.buffer = b""
+        self.sent = b"" if address in documented else None  # what has not been answered yet
+        self.exchange = None  # the last one, when it is to be held against the document
 
     def __enter__(self):
         return self
@@ -65,6 +72,8 @@ class Connection:
         self.socket.close()
 
     def send(self, data):
+        if self.sent is not None:
+            self.sent += data
         self.socket.sendall(data)
 
     def _more(self):
@@ -94,7 +103,11 @@ class Connection:
             field = re.fullmatch(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+): ([^\r\n]*)", line)
             assert field, f"not a header line: {line!r}"
             headers.append(field.groups())
-        return Response(int(found.group(1)), headers, b"")
+        response = Response(int(found.group(1)), headers, b"")
+        if self.sent is not None and response.status >= 200:
+            request, self.sent = openapi.take_request(self.sent)
+            self.exchange = openapi.Exchange(request, response)
+        return response
 
     def read_chunk(self):
         size = self._until(b"\r\n")
@@ -105,6 +118,12 @@ class Connection:
 
     def read(self, to_head=False):
         """One whole response; `to_head`: it answers HEAD."""
+        response = self._read_whole(to_head)
+        if self.exchange is not None and response.status >= 200:
+            self.exchange.check_body()
+        return response
+
+    def _read_whole(self, to_head):
         response = self.read_head()
         if response.status < 200:
             return response
@@ -158,6 +177,7 @@ class Server:
 
     def __init__(self, program, *arguments, env=None, pass_fds=(), limits=None, ready=None, cwd=None):
         self.directory = tempfile.TemporaryDirectory(prefix="weasel-")
+        self.program = program
         self.cwd = cwd or self.directory.name  # where weaseldb keeps its log by default
         self.errors = open(self.directory.name + "/stderr", "w+b")
 
@@ -204,6 +224,8 @@ class Server:
         else:
             host, _, port = text.rpartition(":")
             self.addresses.append((host.strip("[]"), int(port)))
+        if self.program == "weaseldb":
+            documented.add(self.addresses[-1])
 
     def stderr(self):
         return pathlib.Path(self.errors.name).read_bytes()
@@ -246,6 +268,7 @@ class Server:
         return self.process.wait(PATIENCE * 3)
 
     def stop(self):
+        documented.difference_update(self.addresses)
         try:
             if self.process.poll() is None:
                 self.signal()
