@@ -3,6 +3,7 @@
 import pathlib
 import socket
 import subprocess
+import tempfile
 import tomllib
 
 import pytest
@@ -13,9 +14,11 @@ ROOT = wire.ROOT
 
 
 def run(*arguments, **options):
-    return subprocess.run(
-        [wire.BUILD / "weaseldb", *arguments], capture_output=True, text=True, timeout=wire.PATIENCE, **options
-    )
+    with tempfile.TemporaryDirectory(prefix="weasel-") as directory:  # what gets as far as its log makes it there
+        options.setdefault("cwd", directory)
+        return subprocess.run(
+            [wire.BUILD / "weaseldb", *arguments], capture_output=True, text=True, timeout=wire.PATIENCE, **options
+        )
 
 
 def write(tmp_path, text):
