@@ -123,6 +123,7 @@ struct commit_stats {
     uint64_t repeats;                 /* answered from the original's outcome */
     uint64_t conflict_entries;
     uint64_t conflict_bytes;
+    uint64_t conflict_floor_raises; /* times that memory ran short and raised the floor */
     uint64_t request_ids;
 };
 struct commit_stats commit_stats(const struct commit_service *service);

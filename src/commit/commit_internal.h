@@ -65,6 +65,7 @@ struct commit_service {
     struct commit_number conflict_floor;                 /* resolve */
     struct commit_number conflict_entries;               /* resolve */
     struct commit_number conflict_bytes;                 /* resolve */
+    struct commit_number conflict_floor_raises;          /* resolve */
     struct commit_number ids_floor;                      /* sequence */
     struct commit_number ids_count;                      /* sequence */
     struct commit_number repeats;                        /* sequence */

@@ -158,4 +158,5 @@ void commit_resolve(struct commit_service *service, struct commit_request *const
     number_set(&service->conflict_floor, conflict_set_floor(service->conflicts));
     number_set(&service->conflict_entries, stats.entries);
     number_set(&service->conflict_bytes, stats.bytes);
+    number_set(&service->conflict_floor_raises, stats.floor_raises);
 }

@@ -126,8 +126,13 @@ void commit_start(struct commit_service *service, struct log *log)
     uint64_t removed_version = log_first_version(log) - 1;
     (void)conflict_set_trim(service->conflicts, removed_version, 0);
     request_ids_raise_floor(service->ids, removed_version);
+    struct conflict_set_stats stats = conflict_set_stats(service->conflicts);
     number_set(&service->conflict_floor, conflict_set_floor(service->conflicts));
+    number_set(&service->conflict_entries, stats.entries);
+    number_set(&service->conflict_bytes, stats.bytes);
+    number_set(&service->conflict_floor_raises, stats.floor_raises);
     number_set(&service->ids_floor, request_ids_floor(service->ids));
+    number_set(&service->ids_count, request_ids_count(service->ids));
     atomic_store(&service->durable_version, service->last_version);
 }
 
@@ -170,6 +175,7 @@ struct commit_stats commit_stats(const struct commit_service *service)
         .repeats = number_get(&service->repeats),
         .conflict_entries = number_get(&service->conflict_entries),
         .conflict_bytes = number_get(&service->conflict_bytes),
+        .conflict_floor_raises = number_get(&service->conflict_floor_raises),
         .request_ids = number_get(&service->ids_count),
     };
     for (unsigned i = 0; i < OUTCOME_COUNT; i++) {

@@ -90,6 +90,22 @@ enum err log_append(struct log *log, const struct log_record *record, uint64_t n
 /* Writes the open batch and makes it durable. `now_us` never goes back. ERR_SYSTEM: final. */
 enum err log_sync(struct log *log, uint64_t now_us) WARN_UNUSED;
 
+/* A batch that was written and is as durable as config.durability wants. */
+struct log_written {
+    uint64_t bytes;   /* on the disk, padding included */
+    uint64_t sync_ns; /* that the sync took; 0: there was none */
+    uint32_t records;
+};
+
+/* Who is told of each batch, on the persist stage's thread. */
+struct log_observer {
+    void *context;
+    void (*written)(void *context, const struct log_written *written);
+};
+
+/* Once, before the first log_append(); `observer` is copied. */
+void log_observe(struct log *log, const struct log_observer *observer);
+
 /* ---- which segments there are, for readers; any thread ---- */
 
 struct log_segment {

@@ -32,6 +32,7 @@ struct log {
     struct storage *storage;
     uint64_t id;
     uint64_t epoch;
+    struct log_observer observer; /* until the first batch; written NULL: nobody wants to know */
 
     /* The persist stage's, from open on. */
     struct storage_file *segment; /* being written */

@@ -14,6 +14,7 @@
  *     is promised fits the rest of this segment, or the prepared one.
  */
 #include "base/check.h"
+#include "base/clock.h"
 #include "commitlog/log_internal.h"
 
 #include <stdlib.h>
@@ -51,6 +52,12 @@ bool log_try_reserve(struct log *log, size_t bytes, enum log_reserve kind)
     /* relaxed: this thread alone adds, and looks at the sum again above */
     atomic_fetch_add_explicit(&log->reserved, bytes, memory_order_relaxed);
     return true;
+}
+
+void log_observe(struct log *log, const struct log_observer *observer)
+{
+    CHECK(log->observer.written == NULL);
+    log->observer = *observer;
 }
 
 void log_release(struct log *log, size_t bytes)
@@ -161,8 +168,14 @@ static void finish_batch(struct log *log, uint64_t now_us, uint64_t write_bytes)
     log_batch_header_encode(&header, &position, log->batch);
 }
 
-static void note_written(struct log *log, uint64_t padded_bytes)
+static void note_written(struct log *log, uint64_t padded_bytes, uint64_t sync_ns)
 {
+    if (log->observer.written != NULL) {
+        log->observer.written(log->observer.context,
+                              &(struct log_written){.bytes = padded_bytes,
+                                                    .sync_ns = sync_ns,
+                                                    .records = log->batch_count});
+    }
     log->offset += padded_bytes;
     log->next_batch++;
     /* release: pairs with log_try_reserve(); first there is less left, then less is promised. */
@@ -200,14 +213,17 @@ enum err log_sync(struct log *log, uint64_t now_us)
     const struct storage_operations *operations = log->storage->operations;
     enum err err =
         operations->write(log->storage, log->segment, log->offset, log->batch, write_bytes);
+    uint64_t sync_ns = 0;
     if (err == OK && log->config.durability == LOG_DURABILITY_SYNC) {
+        uint64_t start_ns = clock_monotonic_ns();
         err = operations->sync(log->storage, log->segment);
+        sync_ns = clock_monotonic_ns() - start_ns;
         atomic_fetch_add(&log->syncs, 1);
     }
     if (err != OK) {
         return ERR_SYSTEM;
     }
-    note_written(log, padded_bytes);
+    note_written(log, padded_bytes, sync_ns);
     return OK;
 }
 

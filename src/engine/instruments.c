@@ -118,6 +118,11 @@ static int64_t read_open(void *context)
     return atomic_load(&((struct engine_core *)context)->connections);
 }
 
+static int64_t read_connection_limit(void *context)
+{
+    return ((struct engine_core *)context)->config.max_connections;
+}
+
 static int64_t read_memory_used(void *context)
 {
     return (int64_t)atomic_load(&((struct engine_core *)context)->budget.used_bytes);
@@ -164,6 +169,8 @@ static void register_resources(struct engine_instruments *instruments, struct en
                 "Requests answered 503, since the memory budget was used up.");
     callback(metrics, METRICS_GAUGE, METRICS_PLAIN, "http_connections_open",
              "Open connections, those just accepted included.", read_open, core);
+    callback(metrics, METRICS_GAUGE, METRICS_PLAIN, "http_connections_limit",
+             "What http_connections_open may reach.", read_connection_limit, core);
     callback(metrics, METRICS_GAUGE, METRICS_BYTES, "http_memory_used_bytes",
              "Memory held for requests, free chunks that are kept included.", read_memory_used,
              core);

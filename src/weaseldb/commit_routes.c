@@ -26,9 +26,6 @@ static struct {
     struct commit_routes_config config;
     struct commit_request **requests[STAGES]; /* scratch of each stage: ring_buffer_size of them */
     bool failure_told;
-    struct metrics_histogram sync_time;
-    struct metrics *metrics;
-    struct metrics_cells *persist_cells; /* opened by the persist stage's thread */
 } commits;
 
 /* ---- on network threads ---- */
@@ -273,13 +270,10 @@ static void stage_persist(void *context, unsigned worker, struct pipeline_batch 
 {
     (void)context;
     (void)worker;
-    if (commits.persist_cells == NULL) {
-        commits.persist_cells = metrics_cells_open(commits.metrics);
-    }
     uint64_t start_ns = clock_monotonic_ns();
     enum err err =
         commit_persist(commits.config.service, requests_of(2, batch), pipeline_batch_count(batch));
-    metrics_observe(commits.persist_cells, commits.sync_time, clock_monotonic_ns() - start_ns);
+    commit_metrics_persisted(clock_monotonic_ns() - start_ns);
     if (err != OK && !commits.failure_told) {
         commits.failure_told = true;
         commits.config.log_failed();
@@ -365,137 +359,6 @@ static void stage_release(void *context, unsigned worker, struct pipeline_batch 
     }
 }
 
-/* ---- metrics ---- */
-
-static int64_t read_outcome(void *context)
-{
-    struct commit_stats stats = commit_stats(commits.config.service);
-    return (int64_t)stats.outcomes[(uintptr_t)context];
-}
-
-static int64_t read_repeats(void *context)
-{
-    (void)context;
-    return (int64_t)commit_stats(commits.config.service).repeats;
-}
-
-static int64_t read_version(void *context)
-{
-    (void)context;
-    return (int64_t)commit_version_info(commits.config.service).version;
-}
-
-static int64_t read_floor(void *context)
-{
-    (void)context;
-    return (int64_t)commit_version_info(commits.config.service).oldest_read_version;
-}
-
-static int64_t read_conflict_entries(void *context)
-{
-    (void)context;
-    return (int64_t)commit_stats(commits.config.service).conflict_entries;
-}
-
-static int64_t read_conflict_bytes(void *context)
-{
-    (void)context;
-    return (int64_t)commit_stats(commits.config.service).conflict_bytes;
-}
-
-static int64_t read_request_ids(void *context)
-{
-    (void)context;
-    return (int64_t)commit_stats(commits.config.service).request_ids;
-}
-
-static int64_t read_writable(void *context)
-{
-    (void)context;
-    return commit_is_writable(commits.config.service) ? 1 : 0;
-}
-
-static int64_t read_relaxed(void *context)
-{
-    (void)context;
-    return commits.config.relaxed ? 0 : 1;
-}
-
-static void add_outcomes(struct metrics *metrics)
-{
-    static const struct {
-        enum commit_outcome outcome;
-        const char *name;
-    } names[] = {
-        {OUTCOME_COMMITTED, "committed"},
-        {OUTCOME_NOT_COMMITTED, "not_committed"},
-        {OUTCOME_EXPIRED, "expired"},
-        {OUTCOME_CONFLICT, "conflict"},
-        {OUTCOME_TOO_OLD, "too_old"},
-        {OUTCOME_WRONG_LEADER, "wrong_leader"},
-        {OUTCOME_FENCED, "fenced"},
-        {OUTCOME_FUTURE_VERSION, "future_version"},
-        {OUTCOME_OTHER_PAYLOAD, "other_payload"},
-        {OUTCOME_NO_SPACE, "no_space"},
-        {OUTCOME_IDS_FULL, "ids_full"},
-        {OUTCOME_STOPPED, "stopped"},
-        {OUTCOME_FAILED, "failed"},
-    };
-    struct metrics_family *family = metrics_family_register(
-        metrics, METRICS_COUNTER, METRICS_PLAIN, "weaseldb_outcomes_total",
-        "Transactions and status questions answered, by what became of them.");
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        metrics_callback_register(family,
-                                  (const struct metrics_label[]){{"outcome", names[i].name}}, 1,
-                                  read_outcome, (void *)(uintptr_t)names[i].outcome);
-    }
-}
-
-static void add_metrics(struct metrics *metrics)
-{
-    static const struct {
-        enum metrics_type type;
-        enum metrics_unit unit;
-        const char *name;
-        const char *help;
-        int64_t (*read)(void *context);
-    } families[] = {
-        {METRICS_COUNTER, METRICS_PLAIN, "weaseldb_repeats_total",
-         "Transactions whose request id was known.", read_repeats},
-        {METRICS_GAUGE, METRICS_PLAIN, "weaseldb_version", "The latest durable version.",
-         read_version},
-        {METRICS_GAUGE, METRICS_PLAIN, "weaseldb_oldest_read_version",
-         "The floor of the conflict window.", read_floor},
-        {METRICS_GAUGE, METRICS_PLAIN, "weaseldb_conflict_entries",
-         "Keys and range ends in the conflict window.", read_conflict_entries},
-        {METRICS_GAUGE, METRICS_BYTES, "weaseldb_conflict_window_bytes",
-         "Memory of the conflict window.", read_conflict_bytes},
-        {METRICS_GAUGE, METRICS_PLAIN, "weaseldb_request_ids", "Request ids that are known.",
-         read_request_ids},
-        {METRICS_GAUGE, METRICS_PLAIN, "weaseldb_log_writable",
-         "1 while the commit log has space and has not failed.", read_writable},
-        {METRICS_GAUGE, METRICS_PLAIN, "weaseldb_log_durable",
-         "1 when commits are synced before they are answered, 0 with log.durability none.",
-         read_relaxed},
-    };
-    static const uint64_t bounds_ns[] = {20000,    50000,     100000,    200000,    500000,
-                                         1000000,  2000000,   5000000,   10000000,  20000000,
-                                         50000000, 100000000, 200000000, 500000000, 1000000000};
-    add_outcomes(metrics);
-    for (size_t i = 0; i < sizeof families / sizeof families[0]; i++) {
-        metrics_callback_register(metrics_family_register(metrics, families[i].type,
-                                                          families[i].unit, families[i].name,
-                                                          families[i].help),
-                                  NULL, 0, families[i].read, NULL);
-    }
-    commits.sync_time = metrics_histogram_register(
-        metrics_histogram_family_register(metrics, METRICS_NANOSECONDS, "weaseldb_persist_seconds",
-                                          "Time to append and sync a batch.", bounds_ns,
-                                          sizeof bounds_ns / sizeof bounds_ns[0]),
-        NULL, 0);
-    commits.metrics = metrics;
-}
-
 /* ---- start ---- */
 
 static const struct pipeline_stage_config STAGE_CONFIGS[STAGES] = {
@@ -535,7 +398,7 @@ enum err commit_routes_add(struct server *server, const struct commit_routes_con
             return ERR_MEMORY;
         }
     }
-    add_metrics(server_metrics(server));
+    commit_metrics_add(server_metrics(server), &config->metrics);
     enum err err = server_add_pipeline(
         server, &(struct pipeline_config){.name = "commit_status",
                                           .stages = STAGE_CONFIGS,

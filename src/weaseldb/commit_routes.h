@@ -12,10 +12,11 @@
 
 #include "commit/commit.h"
 #include "engine/server.h"
+#include "weaseldb/commit_metrics.h"
 
 struct commit_routes_config {
     struct commit_service *service; /* outlives the server */
-    struct log *log;                /* for metrics; likewise */
+    struct commit_metrics_config metrics;
     struct txn_limits limits;
     uint64_t body_bytes_max;
     unsigned ring_buffer_size;

@@ -4,11 +4,16 @@
 
 #include "base/clock.h"
 #include "base/logger.h"
+#include "weaseldb/systemd.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
-enum { PROGRESS_EVERY_NS = 1000000000 };
+enum {
+    PROGRESS_EVERY_NS = 1000000000,
+    PATIENCE_SEC = 60 /* between two lines of progress, at the slowest */
+};
 
 /* One for a process. */
 static void (*tell_log_failed)(void);
@@ -44,6 +49,10 @@ static void visit_progress(void *context, uint64_t bytes_done, uint64_t bytes_al
     if (now_ns - recovery->shown_ns >= PROGRESS_EVERY_NS) {
         recovery->shown_ns = now_ns;
         log_info("recovering", LOG_U64("bytes_done", bytes_done), LOG_U64("bytes_all", bytes_all));
+        char status[64];
+        (void)snprintf(status, sizeof status, "STATUS=recovering, %u %% done",
+                       bytes_all == 0 ? 0 : (unsigned)(bytes_done * 100 / bytes_all));
+        systemd_notify_patience(status, PATIENCE_SEC);
     }
 }
 
@@ -132,10 +141,11 @@ static enum err open_log(const struct config *config, struct database *database)
         return err;
     }
     commit_start(database->commits, database->log);
+    database->recovery_ns = clock_monotonic_ns() - recovery.started_ns;
     log_info("recovered", LOG_STRING("directory", config->log.directory),
              LOG_U64("version", log_last_version(database->log)),
              LOG_U64("first_version", log_first_version(database->log)),
-             LOG_U64("milliseconds", (clock_monotonic_ns() - recovery.started_ns) / 1000000));
+             LOG_U64("milliseconds", database->recovery_ns / 1000000));
     if (config->log.durability == CONFIG_DURABILITY_NONE) {
         log_warn("log.durability is none: power loss may take acknowledged commits back");
     }

@@ -14,6 +14,7 @@ struct database {
     struct storage *storage;
     struct log *log;
     struct commit_service *commits;
+    uint64_t recovery_ns; /* how long it took */
 };
 
 /* Takes the directory, recovers, and logs what it found. On an error nothing is left open, and the

@@ -4,7 +4,10 @@
  *
  * The main thread blocks all signals before it starts any thread, then waits for them. A helper
  * thread waits for the drain, so that a second signal is still heard and ends the process at once.
+ * Where a watchdog wants to be fed, the main thread does that as well, as long as every stage of
+ * the pipelines moves; else it only ever wakes up for a signal.
  */
+#include "base/clock.h"
 #include "base/logger.h"
 #include "base/thread.h"
 #include "engine/server.h"
@@ -15,12 +18,16 @@
 #include "weaseldb/retention_routes.h"
 #include "weaseldb/systemd.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { SIGNAL_BASE = 128 }; /* a process ended by a signal exits with this and its number */
+enum {
+    SIGNAL_BASE = 128,     /* a process ended by a signal exits with this and its number */
+    STOP_PATIENCE_SEC = 30 /* after the drain: ending threads, closing the log */
+};
 
 struct program {
     struct options options;
@@ -29,6 +36,9 @@ struct program {
     struct server *server;
     struct thread drainer;
     bool answered;
+    uint64_t feed_every_ns; /* the watchdog; 0: there is none */
+    uint64_t feed_at_ns;    /* next */
+    bool is_starving;       /* it was not fed last time */
 };
 
 static struct server_config server_config_from(const struct config *config)
@@ -94,7 +104,13 @@ static enum err add_routes(struct program *program)
     const struct config *config = &program->config;
     const struct commit_routes_config commit_routes = {
         .service = program->database.commits,
-        .log = program->database.log,
+        .metrics = {.service = program->database.commits,
+                    .log = program->database.log,
+                    .directory = config->log.directory,
+                    .conflict_window_bytes_max = (uint64_t)config->commit.conflict_window_bytes,
+                    .request_ids_max = (uint64_t)config->commit.request_id_window_count,
+                    .recovery_ns = program->database.recovery_ns,
+                    .relaxed = config->log.durability == CONFIG_DURABILITY_NONE},
         .limits = database_limits(config),
         .body_bytes_max = (uint64_t)config->http.max_body_bytes,
         .ring_buffer_size = (unsigned)config->commit_status.ring_buffer_size,
@@ -178,6 +194,40 @@ static void reload(struct program *program)
     systemd_notify("READY=1");
 }
 
+/* A stage is stuck when it does not move from one feeding to the next. */
+static void feed_watchdog(struct program *program, uint64_t now_ns)
+{
+    unsigned stuck_ms = (unsigned)(program->feed_every_ns / 1000000);
+    const char *stuck = server_stuck_stage(program->server, stuck_ms);
+    program->feed_at_ns = now_ns + program->feed_every_ns;
+    if (stuck == NULL) {
+        systemd_notify("WATCHDOG=1");
+    } else if (!program->is_starving) {
+        log_error("a pipeline stage has work and makes no progress; the watchdog is not fed",
+                  LOG_STRING("stage", stuck));
+    }
+    program->is_starving = stuck != NULL;
+}
+
+/* The number of the next signal, or -1 when there was none after all. */
+static int next_signal(struct program *program, const sigset_t *signals)
+{
+    while (program->feed_every_ns > 0) {
+        uint64_t now_ns = clock_monotonic_ns();
+        if (now_ns >= program->feed_at_ns) {
+            feed_watchdog(program, now_ns);
+        }
+        uint64_t rest_ns = program->feed_at_ns - now_ns;
+        const struct timespec rest = {.tv_sec = (time_t)(rest_ns / 1000000000),
+                                      .tv_nsec = (long)(rest_ns % 1000000000)};
+        int number = sigtimedwait(signals, NULL, &rest);
+        if (number > 0 || errno != EAGAIN) {
+            return number;
+        }
+    }
+    return sigwaitinfo(signals, NULL);
+}
+
 static void drain_run(void *argument)
 {
     struct program *program = argument;
@@ -191,14 +241,15 @@ static bool stop(struct program *program, const sigset_t *signals, const char *r
 {
     log_info("shutting down", LOG_STRING("reason", reason),
              LOG_U64("at_most_sec", (uint64_t)program->config.http.drain_timeout_sec));
-    systemd_notify("STOPPING=1");
+    systemd_notify_patience("STOPPING=1",
+                            (uint64_t)program->config.http.drain_timeout_sec + STOP_PATIENCE_SEC);
     server_drain(program->server);
     if (thread_start(&program->drainer, "drain", ROLE_HELPER, drain_run, program) != OK) {
         program->answered = server_join(program->server);
         return program->answered;
     }
     for (;;) {
-        int number = sigwaitinfo(signals, NULL);
+        int number = next_signal(program, signals);
         if (number == SIGUSR1) {
             thread_join(&program->drainer);
             return program->answered;
@@ -215,7 +266,7 @@ static bool stop(struct program *program, const sigset_t *signals, const char *r
 static int serve(struct program *program, const sigset_t *signals)
 {
     for (;;) {
-        int number = sigwaitinfo(signals, NULL);
+        int number = next_signal(program, signals);
         if (number == SIGHUP) {
             reload(program);
         } else if (number == SIGTERM || number == SIGINT) {
@@ -254,6 +305,7 @@ int main(int argc, char **argv)
 
     int status = EXIT_RUNTIME;
     configure_logger(&program.config);
+    program.feed_every_ns = systemd_take_watchdog_ns();
     if (logger_start() != OK) {
         log_warn("no logger thread; log lines are written by those who log");
     }

@@ -15,6 +15,8 @@
 
 enum { FIRST_FD = 3 };
 
+#define WATCHDOG_USEC_MAX UINT64_C(3600000000) /* one that allows more is fed as if it did not */
+
 static bool environment_number(const char *name, uint64_t *out)
 {
     const char *value = getenv(name);
@@ -72,4 +74,27 @@ void systemd_notify_reloading(void)
     (void)snprintf(state, sizeof state, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64,
                    clock_monotonic_ns() / 1000);
     systemd_notify(state);
+}
+
+void systemd_notify_patience(const char *status, uint64_t within_sec)
+{
+    char state[200];
+    (void)snprintf(state, sizeof state, "%.100s\nEXTEND_TIMEOUT_USEC=%" PRIu64, status,
+                   within_sec * 1000000);
+    systemd_notify(state);
+}
+
+uint64_t systemd_take_watchdog_ns(void)
+{
+    uint64_t pid = 0;
+    uint64_t allowed_us = 0;
+    bool for_us = getenv("WATCHDOG_PID") == NULL ||
+                  (environment_number("WATCHDOG_PID", &pid) && pid == (uint64_t)getpid());
+    bool good = environment_number("WATCHDOG_USEC", &allowed_us);
+    (void)unsetenv("WATCHDOG_USEC");
+    (void)unsetenv("WATCHDOG_PID");
+    if (!for_us || !good) {
+        return 0;
+    }
+    return (allowed_us < WATCHDOG_USEC_MAX ? allowed_us : WATCHDOG_USEC_MAX) * 1000 / 2;
 }

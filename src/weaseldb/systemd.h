@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * systemd: sockets passed in (LISTEN_FDS) and notifications (NOTIFY_SOCKET), by their documented
- * protocols: sd_listen_fds(3), sd_notify(3). Without systemd every function does nothing.
+ * systemd: sockets passed in (LISTEN_FDS), notifications (NOTIFY_SOCKET) and the watchdog
+ * (WATCHDOG_USEC), by their documented protocols: sd_listen_fds(3), sd_notify(3),
+ * sd_watchdog_enabled(3). Without systemd every function does nothing.
  *
  * Runs on: the main thread. Blocks: never.
  */
 #ifndef WEASELDB_SYSTEMD_H
 #define WEASELDB_SYSTEMD_H
+
+#include <stdint.h>
 
 enum { SYSTEMD_SOCKETS_MAX = 16 };
 
@@ -20,5 +23,13 @@ void systemd_notify(const char *state);
 
 /* "RELOADING=1" with the time that the protocol asks for. */
 void systemd_notify_reloading(void);
+
+/* What the unit's TimeoutStartSec= or TimeoutStopSec= says may pass by: `status` goes on, and will
+ * say so again or end within `within_sec` from now. */
+void systemd_notify_patience(const char *status, uint64_t within_sec);
+
+/* How often the watchdog must be fed with "WATCHDOG=1": half of the time that it allows. 0: nobody
+ * watches this process. Takes the variables out of the environment. */
+uint64_t systemd_take_watchdog_ns(void);
 
 #endif

@@ -321,7 +321,7 @@ def test_sockets_passed_by_systemd_and_readiness(tmp_path):
         assert notify.recv(1000).startswith(b"RELOADING=1\nMONOTONIC_USEC=")
         assert notify.recv(1000) == b"READY=1"
         process.send_signal(signal.SIGTERM)
-        assert notify.recv(1000) == b"STOPPING=1"
+        assert notify.recv(1000) == b"STOPPING=1\nEXTEND_TIMEOUT_USEC=60000000"
         assert process.wait(wire.PATIENCE) == 0, process.stderr.read()
         # The socket lives on: what connects now waits for the next process.
         waiting = socket.create_connection(listening.getsockname(), timeout=wire.PATIENCE)

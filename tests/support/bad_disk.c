@@ -4,7 +4,7 @@
  *
  * While the file that the environment variable BAD_DISK names exists, it says which call fails with
  * EIO: "sync" fdatasync(), "directory" fsync(), "write" pwrite(), "short" makes pwrite() write half
- * of the bytes at most.
+ * of the bytes at most, "hang" lets fdatasync() wait until the file says something else.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -41,6 +41,9 @@ int fdatasync(int fd)
     if (fails("sync")) {
         errno = EIO;
         return -1;
+    }
+    while (fails("hang")) {
+        (void)usleep(10000);
     }
     return call(fd);
 }
