@@ -3,7 +3,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 
 .DEFAULT_GOAL := build
-.PHONY: build run test lint sanitize fuzz bench install deps format clean help
+.PHONY: build run test lint sanitize fuzz bench install deb deps format clean help
 
 build: ## build/weaseldb and everything beside it, optimized
 	scripts/build build
@@ -26,8 +26,11 @@ fuzz: ## run each fuzzer for FUZZ_SECONDS (60)
 bench: ## measure side by side with the floor, nginx, h2o and haproxy
 	scripts/deps bench && scripts/build build && bench/run
 
-install: ## server, engine library and headers, under PREFIX (/usr/local)
-	scripts/build build weaseldb && scripts/install "$(DESTDIR)" "$(PREFIX)"
+install: ## server, unit, engine library and headers, under PREFIX (/usr/local)
+	scripts/build build weaseldb weasel && scripts/install "$(DESTDIR)" "$(PREFIX)"
+
+deb: ## build/weaseldb_VERSION_ARCHITECTURE.deb, for the release of Debian that this is
+	scripts/deps run deb && scripts/deb
 
 deps: ## install everything that building, testing and measuring need
 	scripts/deps run test bench
