@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -62,9 +63,12 @@ void systemd_notify(const char *state)
     if (fd < 0) {
         return;
     }
+    /* A manager that is busy may have a full queue; READY=1 must not be lost to that. */
+    const struct timeval patience = {.tv_sec = SYSTEMD_SEND_SEC};
+    (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
     socklen_t address_size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + size);
-    (void)sendto(fd, state, strlen(state), MSG_NOSIGNAL | MSG_DONTWAIT,
-                 (const struct sockaddr *)&address, address_size);
+    (void)sendto(fd, state, strlen(state), MSG_NOSIGNAL, (const struct sockaddr *)&address,
+                 address_size);
     (void)close(fd);
 }
 

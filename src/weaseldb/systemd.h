@@ -4,14 +4,15 @@
  * (WATCHDOG_USEC), by their documented protocols: sd_listen_fds(3), sd_notify(3),
  * sd_watchdog_enabled(3). Without systemd every function does nothing.
  *
- * Runs on: the main thread. Blocks: never.
+ * Runs on: the main thread. Blocks: a notification while the manager does not read those before it,
+ * at most SYSTEMD_SEND_SEC.
  */
 #ifndef WEASELDB_SYSTEMD_H
 #define WEASELDB_SYSTEMD_H
 
 #include <stdint.h>
 
-enum { SYSTEMD_SOCKETS_MAX = 16 };
+enum { SYSTEMD_SOCKETS_MAX = 16, SYSTEMD_SEND_SEC = 5 };
 
 /* The sockets passed to this process, written to `out_fds`; how many. Takes the variables out of
  * the environment, so that no child takes them for its own. -1: they are set, but make no sense. */

@@ -63,6 +63,19 @@ def test_the_watchdog_is_fed_until_the_end(tmp_path, notified):
         assert server.wait() == 0
 
 
+def test_a_busy_manager_still_hears_of_the_end(tmp_path, notified):
+    with wire.weaseldb(env=environment(tmp_path)) as server, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+        assert notified.recv(1000).startswith(b"READY=1")
+        other.setblocking(False)
+        with pytest.raises(BlockingIOError):  # until its queue is full
+            while True:
+                other.sendto(b"X=1", str(tmp_path / "notify"))
+        server.signal()
+        wire.wait_for(lambda: b"shutting down" in server.stderr())
+        assert set(said(notified, b"STOPPING=1\nEXTEND_TIMEOUT_USEC=60000000")) == {b"X=1"}
+        assert server.wait() == 0
+
+
 def test_without_a_watchdog_the_server_sleeps(tmp_path, notified):
     """Nobody watches, or the variables are another process's: no message, and no CPU."""
     for more in ({}, {"WATCHDOG_USEC": "20000", "WATCHDOG_PID": "1"}, {"WATCHDOG_USEC": "soon"}, {"WATCHDOG_USEC": "0"}):
