@@ -70,12 +70,6 @@ static int64_t read_oldest_read(void *context)
     return (int64_t)commit_version_info(state.config.service).oldest_read_version;
 }
 
-static int64_t read_log_start(void *context)
-{
-    (void)context;
-    return (int64_t)commit_version_info(state.config.service).log_start_version;
-}
-
 static int64_t read_conflict_entries(void *context)
 {
     (void)context;
@@ -134,18 +128,6 @@ static int64_t read_recovery(void *context)
 {
     (void)context;
     return (int64_t)state.config.recovery_ns;
-}
-
-static int64_t read_log_bytes(void *context)
-{
-    (void)context;
-    return (int64_t)log_stats(state.config.log).bytes;
-}
-
-static int64_t read_log_segments(void *context)
-{
-    (void)context;
-    return (int64_t)log_stats(state.config.log).segments;
 }
 
 static int64_t read_log_prepared(void *context)
@@ -258,12 +240,6 @@ static void add_log(struct metrics *metrics)
         {METRICS_GAUGE, METRICS_PLAIN, "weaseldb_log_durable",
          "1 when commits are synced before they are answered, 0 with log.durability none.",
          read_durable},
-        {METRICS_GAUGE, METRICS_PLAIN, "weaseldb_log_start_version",
-         "The first version still in the log.", read_log_start},
-        {METRICS_GAUGE, METRICS_PLAIN, "weaseldb_log_segments", "Segments of the log.",
-         read_log_segments},
-        {METRICS_GAUGE, METRICS_BYTES, "weaseldb_log_bytes",
-         "Size of the log's segments, the unused end of the last one included.", read_log_bytes},
         {METRICS_GAUGE, METRICS_PLAIN, "weaseldb_log_next_segment_prepared",
          "1 while the segment to follow stands ready.", read_log_prepared},
         {METRICS_GAUGE, METRICS_BYTES, "weaseldb_log_filesystem_free_bytes",

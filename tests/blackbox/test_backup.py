@@ -70,6 +70,27 @@ def test_a_copy_made_twice_is_whole(tmp_path):
         assert status(server, "later")["status"] == "not_committed"
 
 
+def test_a_copy_may_have_what_retention_removes_meanwhile(tmp_path):
+    home, restored = tmp_path / "home", tmp_path / "restored"
+    home.mkdir()
+    (restored / DATA).mkdir(parents=True)
+    bounded = (*SMALL, "retention.max_bytes=4194304", "commit.request_id_window_sec=1", "commit.conflict_window_sec=1")
+    with wire.weaseldb(*bounded, cwd=home) as server:
+        load = Load(server)
+        wire.wait_for(lambda: server.metric("weaseldb_log_segments") >= 3)
+        copy(home / DATA, restored / DATA)
+        copied = sorted((restored / DATA).glob("commit-*.log"))
+        wire.wait_for(lambda: not (home / DATA / copied[1].name).exists())
+        load.end()
+        server.signal()
+        assert server.wait() == 0
+    copy(home / DATA, restored / DATA)
+    with wire.weaseldb(*bounded, cwd=home) as server, wire.weaseldb(*bounded, cwd=restored) as other:
+        assert version(server) == version(other) == max(load.known.values())
+        assert server.get("/v1/version").json()["log_start_version"] == other.get("/v1/version").json()["log_start_version"]
+        assert not copied[0].exists() and not copied[1].exists()
+
+
 def test_finished_segments_never_change(tmp_path):
     def hashes():
         segments = sorted(pathlib.Path(tmp_path / DATA).glob("commit-*.log"))

@@ -22,6 +22,7 @@ UP = prometheus.parse("# HELP up By Prometheus itself.\n# TYPE up gauge\nup 1\n"
 @pytest.fixture(scope="module")
 def families():
     with wire.weaseldb() as server:
+        server.get("/v1/retention/example", "PUT", "Content-Type: application/json\r\n", b'{"version":0}')
         return {**prometheus.parse(server.get("/metrics").body.decode()), **UP}
 
 
@@ -170,7 +171,7 @@ def test_the_dashboard_reads_what_exists(families):
     left_out = {
         *("weaseldb_build_info", "weaseldb_repeats_total", "weaseldb_conflict_entries", "weaseldb_recovery_seconds"),
         *("weaseldb_conflict_floor_raises_total", "http_connections_open", "http_connections_closed_total"),
-        *("http_stale_events_total", "http_memory_chunks", "log_dropped_lines_total", "process_start_time_seconds"),
+        *("weaseldb_retention_removed_bytes_total", "http_stale_events_total", "http_memory_chunks", "log_dropped_lines_total", "process_start_time_seconds"),
     }
     assert set(families) - read == left_out
     ids = [panel["id"] for panel in dashboard_panels()]
