@@ -9,7 +9,7 @@ build: ## build/weaseldb and everything beside it, optimized
 	scripts/build build
 
 run: ## install what is missing, build, and serve on 127.0.0.1:8080 (ARGS="--set http.port=9000")
-	@scripts/deps run && scripts/build build weaseldb && exec build/weaseldb $(ARGS)
+	@scripts/deps run && scripts/build build weaseldb weasel && exec build/weaseldb $(ARGS)
 
 test: ## build without warnings and pass all tests
 	scripts/deps test && scripts/test

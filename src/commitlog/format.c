@@ -3,13 +3,12 @@
  * The bytes, all little-endian:
  *
  *   segment header   0 "WEASELOG"  8 format u32  12 header bytes u32  16 log id  24 number
- *                   32 first version  40 first batch  48 zero  56 XXH3 of the 56 bytes before
- *   batch header     0 "BTCH"  4 count u32  8 payload bytes  16 number  24 first version
- *                   32 last version  40 timestamp  48 XXH3 of the payload
- *                   56 XXH3 of the 56 bytes before, seeded with the XXH3 of its position
- *   record           0 bytes u32  4 type u8  5 id bytes u8  6 zero u16  8 version  16 payload hash
- *                    then the id, then the operations
- *   operation        0 type u8  1 key bytes u32  5 value bytes u32, then key and value
+ *                   32 first version  40 first batch  48 segment bytes  56 XXH3 of the 56 bytes
+ * before batch header     0 "BTCH"  4 count u32  8 payload bytes  16 number  24 first version 32
+ * last version  40 timestamp  48 XXH3 of the payload 56 XXH3 of the 56 bytes before, seeded with
+ * the XXH3 of its position record           0 bytes u32  4 type u8  5 id bytes u8  6 zero u16  8
+ * version  16 payload hash then the id, then the operations operation        0 type u8  1 key bytes
+ * u32  5 value bytes u32, then key and value
  */
 #include "commitlog/format.h"
 
@@ -61,6 +60,7 @@ void log_segment_header_encode(const struct log_segment_header *header,
     put_u64(out + 24, header->number);
     put_u64(out + 32, header->first_version);
     put_u64(out + 40, header->first_batch);
+    put_u64(out + 48, header->segment_bytes);
     put_u64(out + CHECKSUM_OFFSET, XXH3_64bits(out, CHECKSUM_OFFSET));
 }
 
@@ -75,7 +75,6 @@ enum log_header_result log_segment_header_decode(const char in[LOG_SEGMENT_HEADE
         return LOG_HEADER_FUTURE;
     }
     if (get_u32(in + 8) != LOG_FORMAT_VERSION || get_u32(in + 12) != LOG_SEGMENT_HEADER_BYTES ||
-        get_u64(in + 48) != 0 ||
         get_u64(in + CHECKSUM_OFFSET) != XXH3_64bits(in, CHECKSUM_OFFSET)) {
         return LOG_HEADER_BAD;
     }
@@ -84,6 +83,7 @@ enum log_header_result log_segment_header_decode(const char in[LOG_SEGMENT_HEADE
         .number = get_u64(in + 24),
         .first_version = get_u64(in + 32),
         .first_batch = get_u64(in + 40),
+        .segment_bytes = get_u64(in + 48),
     };
     return LOG_HEADER_GOOD;
 }

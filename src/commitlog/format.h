@@ -26,6 +26,7 @@ struct log_segment_header {
     uint64_t number; /* of the segment: 0, 1, ... */
     uint64_t first_version;
     uint64_t first_batch;
+    uint64_t segment_bytes; /* of the file, so that one that was cut short is noticed */
 };
 
 struct log_batch_header {

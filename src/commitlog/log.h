@@ -26,7 +26,7 @@
 
 enum {
     LOG_BATCH_BYTES_MAX = 8 << 20, /* a larger one is written and synced in pieces */
-    LOG_PROBLEM_BYTES = 512,
+    LOG_PROBLEM_BYTES = 1024,
     LOG_RESERVE_BYTES = 64 << 10, /* kept for fences when space runs out */
 };
 

@@ -15,6 +15,9 @@
 #define LOG_STATE_NAME "state"
 #define LOG_STATE_TEMPORARY_NAME "state.tmp"
 
+/* A number that no segment has: `state` names it while a repair is under way. */
+#define LOG_SEGMENT_UNDER_REPAIR UINT64_MAX
+
 /* The `state` file. */
 struct log_state {
     uint64_t log_id;

@@ -5,10 +5,11 @@
  *
  *  1. One process at a directory (lock).
  *  2. Segments without a `state` file, or a damaged one: not a log of ours, or not all of it.
- *  3. Each segment's header is whole, of a format we know, of this log, and continues the segment
- *     before it: number, first version, first batch.
+ *  3. Each segment's header is whole, of a format we know, of this log, tells the file's name, and
+ *     continues the segment before it: number, first version, first batch.
  *  4. The oldest and the newest segment that `state` knows of are there. Segments below the oldest
  *     are what a removal has left behind: nothing else is asked of them than to be of this log.
+ *     The last segment is as long as it says.
  *  5. In each segment batches follow each other without a gap in number or version, up to the first
  *     place where none stands. All but the last segment continue in the next one (rule 3), so what
  *     is missing there is damage.
@@ -20,6 +21,7 @@
 #include "base/check.h"
 #include "commitlog/log_internal.h"
 #include "commitlog/scan.h"
+#include "commitlog/segment_names.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -28,20 +30,12 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
-struct segment_name {
-    uint64_t first_version;
-    uint32_t ordinal;
-};
-
 struct recovery {
     struct log *log;
     const struct log_visitor *visitor;
     struct log_problem *problem;
-    struct segment_name *names; /* in order */
-    size_t name_count;
-    size_t name_capacity;
+    struct log_names list;
     size_t leftover_count; /* of the names: to be removed */
-    bool out_of_memory;
     uint64_t bytes_done;
     uint64_t bytes_all;
     struct txn_operation *operations; /* scratch */
@@ -58,6 +52,40 @@ __attribute__((format(printf, 3, 4))) static enum err refuse(struct recovery *re
     return err;
 }
 
+/* Refuses, and says how to give up what follows the last version that was found good. */
+__attribute__((format(printf, 2, 3))) static enum err refuse_damage(struct recovery *recovery,
+                                                                    const char *format, ...)
+{
+    char *text = recovery->problem->text;
+    const struct storage *storage = recovery->log->storage;
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(text, LOG_PROBLEM_BYTES, format, arguments);
+    va_end(arguments);
+    size_t size = strlen(text);
+    (void)snprintf(text + size, LOG_PROBLEM_BYTES - size,
+                   ". Restore a backup, or give up what follows version %" PRIu64
+                   ": weasel log repair --truncate-at %" PRIu64 " --yes %s",
+                   recovery->log->last_version, recovery->log->last_version,
+                   storage->name == NULL ? "DIRECTORY" : storage->name);
+    return ERR_INVALID;
+}
+
+/* Likewise, of the first segment: nothing stands before it that could be kept. */
+__attribute__((format(printf, 2, 3))) static enum err
+refuse_without_a_way(struct recovery *recovery, const char *format, ...)
+{
+    char *text = recovery->problem->text;
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(text, LOG_PROBLEM_BYTES, format, arguments);
+    va_end(arguments);
+    size_t size = strlen(text);
+    (void)snprintf(text + size, LOG_PROBLEM_BYTES - size,
+                   ". It is the first segment of the log: restore a backup");
+    return ERR_INVALID;
+}
+
 static enum err refuse_system(struct recovery *recovery, enum err err, const char *what)
 {
     if (err == ERR_MEMORY) {
@@ -68,47 +96,17 @@ static enum err refuse_system(struct recovery *recovery, enum err err, const cha
 
 /* ---- which segments there are ---- */
 
-static void note_name(void *context, const char *name)
+static void segment_name(const struct recovery *recovery, size_t index,
+                         char out[STORAGE_NAME_BYTES])
 {
-    struct recovery *recovery = context;
-    struct segment_name found;
-    if (!log_segment_name_parse(name, &found.first_version, &found.ordinal)) {
-        return;
-    }
-    if (recovery->name_count == recovery->name_capacity) {
-        size_t capacity = recovery->name_capacity == 0 ? 64 : recovery->name_capacity * 2;
-        struct segment_name *larger = realloc(recovery->names, capacity * sizeof *recovery->names);
-        if (larger == NULL) {
-            recovery->out_of_memory = true;
-            return;
-        }
-        recovery->names = larger;
-        recovery->name_capacity = capacity;
-    }
-    recovery->names[recovery->name_count++] = found;
-}
-
-static int compare_names(const void *left, const void *right)
-{
-    const struct segment_name *a = left;
-    const struct segment_name *b = right;
-    if (a->first_version != b->first_version) {
-        return a->first_version < b->first_version ? -1 : 1;
-    }
-    return a->ordinal < b->ordinal ? -1 : a->ordinal > b->ordinal;
+    const struct log_segment_name *name = &recovery->list.names[index];
+    log_segment_name(name->first_version, name->ordinal, out);
 }
 
 static enum err list_segments(struct recovery *recovery)
 {
-    struct storage *storage = recovery->log->storage;
-    enum err err = storage->operations->list(storage, note_name, recovery);
-    if (err != OK || recovery->out_of_memory) {
-        return refuse_system(recovery, err == OK ? ERR_MEMORY : err, "listing the directory");
-    }
-    if (recovery->name_count > 0) {
-        qsort(recovery->names, recovery->name_count, sizeof *recovery->names, compare_names);
-    }
-    return OK;
+    enum err err = log_names_init(&recovery->list, recovery->log->storage);
+    return err == OK ? OK : refuse_system(recovery, err, "listing the directory");
 }
 
 /* How much there is to read, for the progress. */
@@ -116,11 +114,11 @@ static enum err measure_segments(struct recovery *recovery)
 {
     struct storage *storage = recovery->log->storage;
     enum err err = OK;
-    for (size_t i = recovery->leftover_count; i < recovery->name_count; i++) {
+    for (size_t i = recovery->leftover_count; i < recovery->list.count; i++) {
         char name[STORAGE_NAME_BYTES];
         struct storage_file *file;
         uint64_t size = 0;
-        log_segment_name(recovery->names[i].first_version, recovery->names[i].ordinal, name);
+        segment_name(recovery, i, name);
         err = storage->operations->open(storage, name, false, &file);
         if (err == OK) {
             err = storage->operations->size(storage, file, &size);
@@ -143,16 +141,17 @@ static enum err load_state(struct recovery *recovery)
     }
     if (err == ERR_INVALID) {
         return refuse(recovery, ERR_INVALID,
-                      "the file `state` is damaged or of another format; restore it from a backup");
+                      "the file `state` is damaged or of another format; restore it from a backup, "
+                      "or see `weasel log repair --help`");
     }
     if (err != ERR_CLOSED) {
         return refuse_system(recovery, err, "state");
     }
-    if (recovery->name_count > 0) {
+    if (recovery->list.count > 0) {
         return refuse(recovery, ERR_INVALID,
                       "there are %zu segments but no file `state`: this is not the whole of a log; "
-                      "restore the file from a backup",
-                      recovery->name_count);
+                      "restore the file from a backup, or see `weasel log repair --help`",
+                      recovery->list.count);
     }
     uint64_t id = 0;
     if (getrandom(&id, sizeof id, 0) != sizeof id) {
@@ -164,31 +163,32 @@ static enum err load_state(struct recovery *recovery)
 
 /* ---- one segment ---- */
 
+/* The header by itself: without it nothing of the segment can be read. */
 static enum err check_header(struct recovery *recovery, const char *name, size_t index,
                              enum log_header_result result, const struct scan *scan)
 {
-    const struct log *log = recovery->log;
+    enum err (*say)(struct recovery *, const char *, ...) =
+        index > recovery->leftover_count ? refuse_damage : refuse_without_a_way;
     const struct log_segment_header *header = &scan->header;
     if (result == LOG_HEADER_FUTURE) {
         return refuse(
             recovery, ERR_INVALID,
-            "%s was written by a later version of this program, in a format that this one "
+            "%s: it was written by a later version of this program, in a format that this one "
             "does not know",
             name);
     }
     if (result == LOG_HEADER_BAD) {
-        return refuse(recovery, ERR_INVALID, "%s: its header (offset 0) is damaged", name);
+        return say(recovery, "%s: its header (offset 0) is damaged", name);
     }
-    if (header->log_id != log->id) {
-        return refuse(recovery, ERR_INVALID,
-                      "%s belongs to another log (%016" PRIx64 ", this one is %016" PRIx64 ")",
-                      name, header->log_id, log->id);
+    if (header->log_id != recovery->log->id) {
+        return say(recovery,
+                   "%s: it belongs to another log (%016" PRIx64 ", this one is %016" PRIx64 ")",
+                   name, header->log_id, recovery->log->id);
     }
-    if (header->first_version != recovery->names[index].first_version) {
-        return refuse(recovery, ERR_INVALID,
-                      "%s holds a segment that begins with version %" PRIu64
-                      ": it has been renamed",
-                      name, header->first_version);
+    if (header->first_version != recovery->list.names[index].first_version) {
+        return say(recovery,
+                   "%s holds a segment that begins with version %" PRIu64 ": it has been renamed",
+                   name, header->first_version);
     }
     return OK;
 }
@@ -204,23 +204,25 @@ static enum err check_continues(struct recovery *recovery, const char *name, siz
         }
         return refuse(recovery, ERR_INVALID,
                       "segment number %" PRIu64 " is missing: the first one here is %s, number "
-                      "%" PRIu64,
+                      "%" PRIu64 ". Put it back, or restore a backup",
                       log->state.oldest_segment, name, header->number);
     }
     if (header->number != log->segment_number + 1) {
-        return refuse(recovery, ERR_INVALID,
-                      "a segment is missing before %s: it is number %" PRIu64
-                      ", and the one before it is number %" PRIu64,
-                      name, header->number, log->segment_number);
+        return refuse_damage(recovery,
+                             "a segment is missing before %s: it is number %" PRIu64
+                             ", and the one before it is number %" PRIu64,
+                             name, header->number, log->segment_number);
     }
     if (header->first_version != log->last_version + 1 || header->first_batch != log->next_batch) {
-        return refuse(recovery, ERR_INVALID,
-                      "damage at the end of the segment before %s, at its offset %" PRIu64
-                      ": the last batch found is number %" PRIu64 " with version %" PRIu64
-                      ", and the next segment begins with batch %" PRIu64 " and version %" PRIu64
-                      "; see `weasel log repair --truncate-at %" PRIu64 " --yes`",
-                      name, log->offset, log->next_batch - 1, log->last_version,
-                      header->first_batch, header->first_version, log->last_version);
+        char damaged[STORAGE_NAME_BYTES];
+        log_segment_name(log->segment_first_version, log->segment_ordinal, damaged);
+        return refuse_damage(recovery,
+                             "%s, offset %" PRIu64 ": no valid batch stands here (number %" PRIu64
+                             ", after version %" PRIu64
+                             "), and the next segment begins with number %" PRIu64
+                             ", after version %" PRIu64,
+                             damaged, log->offset, log->next_batch, log->last_version,
+                             header->first_batch, header->first_version - 1);
     }
     return OK;
 }
@@ -284,11 +286,12 @@ static enum err take_batch(struct recovery *recovery, const char *name, uint64_t
         err = take_records(recovery, header, payload);
     }
     if (err == ERR_INVALID) {
-        return refuse(recovery, ERR_INVALID,
-                      "%s, offset %" PRIu64 ": batch %" PRIu64 " (versions %" PRIu64 " to %" PRIu64
-                      ") does not follow batch %" PRIu64 " (version %" PRIu64 "), or is malformed",
-                      name, offset, header->number, header->first_version, header->last_version,
-                      log->next_batch - 1, log->last_version);
+        return refuse_damage(recovery,
+                             "%s, offset %" PRIu64 ": batch %" PRIu64 " (versions %" PRIu64
+                             " to %" PRIu64 ") is malformed, or stands where batch %" PRIu64
+                             " after version %" PRIu64 " should",
+                             name, offset, header->number, header->first_version,
+                             header->last_version, log->next_batch, log->last_version);
     }
     if (err != OK) {
         return refuse_system(recovery, err, name);
@@ -348,13 +351,11 @@ static enum err cut_torn_tail(struct recovery *recovery, const char *name, struc
         return refuse_system(recovery, err, name);
     }
     if (found) {
-        return refuse(recovery, ERR_INVALID,
-                      "%s, offset %" PRIu64 ": no valid batch stands here (number %" PRIu64
-                      ", after version %" PRIu64 "), but one does behind it, at offset %" PRIu64
-                      ": acknowledged transactions are damaged. Restore a backup, or give up what "
-                      "follows: weasel log repair --truncate-at %" PRIu64 " --yes",
-                      name, scan->offset, log->next_batch, log->last_version, at,
-                      log->last_version);
+        return refuse_damage(recovery,
+                             "%s, offset %" PRIu64 ": no valid batch stands here (number %" PRIu64
+                             ", after version %" PRIu64 "), but one does behind it, at offset "
+                             "%" PRIu64 ": acknowledged transactions are damaged",
+                             name, scan->offset, log->next_batch, log->last_version, at);
     }
     static const char zeros[4096];
     for (uint64_t cut = scan->offset; err == OK && cut < end; cut += sizeof zeros) {
@@ -373,13 +374,12 @@ static enum err cut_torn_tail(struct recovery *recovery, const char *name, struc
 static enum err find_leftovers(struct recovery *recovery)
 {
     struct log *log = recovery->log;
-    while (log->state.has_segments && recovery->leftover_count < recovery->name_count) {
+    while (log->state.has_segments && recovery->leftover_count < recovery->list.count) {
         size_t index = recovery->leftover_count;
         char name[STORAGE_NAME_BYTES];
         struct scan scan;
         enum log_header_result result;
-        log_segment_name(recovery->names[index].first_version, recovery->names[index].ordinal,
-                         name);
+        segment_name(recovery, index, name);
         enum err err = scan_open(&scan, log->storage, name, &result);
         if (err != OK) {
             return refuse_system(recovery, err, name);
@@ -413,7 +413,7 @@ static enum err take_segment(struct recovery *recovery, size_t index)
     char name[STORAGE_NAME_BYTES];
     struct scan scan;
     enum log_header_result result;
-    log_segment_name(recovery->names[index].first_version, recovery->names[index].ordinal, name);
+    segment_name(recovery, index, name);
     enum err err = scan_open(&scan, log->storage, name, &result);
     if (err != OK) {
         return refuse_system(recovery, err, name);
@@ -430,7 +430,7 @@ static enum err take_segment(struct recovery *recovery, size_t index)
         }
         log->segment_number = scan.header.number;
         log->segment_first_version = scan.header.first_version;
-        log->segment_ordinal = recovery->names[index].ordinal;
+        log->segment_ordinal = recovery->list.names[index].ordinal;
         err = take_batches(recovery, name, &scan);
         log->offset = scan.offset;
         log->segment_bytes = scan.file_bytes;
@@ -438,12 +438,17 @@ static enum err take_segment(struct recovery *recovery, size_t index)
     if (err == OK && note_segment(log) != OK) {
         err = refuse_system(recovery, ERR_MEMORY, name);
     }
-    if (err == OK && index + 1 == recovery->name_count) {
+    if (err == OK && index + 1 == recovery->list.count) {
         if (log->state.has_segments && log->segment_number < log->state.newest_segment) {
-            err = refuse(recovery, ERR_INVALID,
-                         "segment number %" PRIu64 " is missing: the last one here is %s, number "
-                         "%" PRIu64,
-                         log->state.newest_segment, name, log->segment_number);
+            err = refuse_damage(recovery,
+                                "segment number %" PRIu64 " is missing: the last one here is %s, "
+                                "number %" PRIu64,
+                                log->state.newest_segment, name, log->segment_number);
+        } else if (scan.header.segment_bytes != scan.file_bytes) {
+            err = refuse_damage(recovery,
+                                "%s, offset %" PRIu64 ": the segment ends here, and has %" PRIu64
+                                " bytes of %" PRIu64 ": it has been cut short or grown",
+                                name, scan.offset, scan.file_bytes, scan.header.segment_bytes);
         } else {
             err = cut_torn_tail(recovery, name, &scan);
         }
@@ -459,12 +464,12 @@ static enum err take_segment(struct recovery *recovery, size_t index)
 static enum err take_segments(struct recovery *recovery)
 {
     struct log *log = recovery->log;
-    if (recovery->name_count == recovery->leftover_count && log->state.has_segments) {
+    if (recovery->list.count == recovery->leftover_count && log->state.has_segments) {
         return refuse(recovery, ERR_INVALID,
                       "all segments are missing: `state` knows of number %" PRIu64,
                       log->state.newest_segment);
     }
-    for (size_t i = recovery->leftover_count; i < recovery->name_count; i++) {
+    for (size_t i = recovery->leftover_count; i < recovery->list.count; i++) {
         enum err err = take_segment(recovery, i);
         if (err != OK) {
             return err;
@@ -478,7 +483,7 @@ static enum err remove_leftovers(struct recovery *recovery)
     struct storage *storage = recovery->log->storage;
     for (size_t i = 0; i < recovery->leftover_count; i++) {
         char name[STORAGE_NAME_BYTES];
-        log_segment_name(recovery->names[i].first_version, recovery->names[i].ordinal, name);
+        segment_name(recovery, i, name);
         enum err err = storage->operations->unlink(storage, name);
         if (err != OK) {
             return refuse_system(recovery, err, name);
@@ -571,6 +576,10 @@ enum err log_open(const struct log_config *config, struct storage *storage,
     if (err == OK) {
         err = load_state(&recovery);
     }
+    if (err == OK && recovery.log->state.newest_segment == LOG_SEGMENT_UNDER_REPAIR) {
+        err = refuse(&recovery, ERR_INVALID,
+                     "a repair of this log was cut off; repeat the `weasel log repair`");
+    }
     if (err == OK) {
         recovery.log->id = recovery.log->state.log_id;
         recovery.log->epoch = recovery.log->state.epoch;
@@ -585,7 +594,7 @@ enum err log_open(const struct log_config *config, struct storage *storage,
     if (err == OK) {
         err = begin(&recovery);
     }
-    free(recovery.names);
+    log_names_deinit(&recovery.list);
     free(recovery.operations);
     if (err != OK) {
         log_close(recovery.log);

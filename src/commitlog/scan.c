@@ -21,7 +21,8 @@ static enum err load(struct scan *scan, uint64_t offset, size_t size, const char
         *out = scan->buffer + (offset - scan->loaded_offset);
         return OK;
     }
-    size_t capacity = size > PIECE_BYTES ? size : PIECE_BYTES;
+    size_t piece = scan->file_bytes < PIECE_BYTES ? (size_t)scan->file_bytes : PIECE_BYTES;
+    size_t capacity = size > piece ? size : piece;
     if (capacity > scan->buffer_capacity) {
         char *larger = realloc(scan->buffer, capacity);
         if (larger == NULL) {
@@ -87,7 +88,8 @@ static enum err batch_at(struct scan *scan, uint64_t offset, bool *out_valid,
     if (err != OK || bytes == NULL || !log_batch_header_decode(bytes, &position, &header)) {
         return err;
     }
-    if (header.payload_bytes > scan->file_bytes) {
+    if (header.payload_bytes > scan->file_bytes ||
+        log_align(offset + LOG_BATCH_HEADER_BYTES + header.payload_bytes) > scan->file_bytes) {
         return OK;
     }
     err = load(scan, offset, LOG_BATCH_HEADER_BYTES + (size_t)header.payload_bytes, &bytes);

@@ -55,11 +55,16 @@ struct storage_operations {
 
 struct storage {
     const struct storage_operations *operations;
+    const char *name; /* for messages: the directory; NULL: it has none */
 };
 
 /* A directory of the file system; made, with its name synced, when it is missing. ERR_SYSTEM,
  * ERR_MEMORY. */
 enum err storage_posix_open(const char *directory, struct storage **out) WARN_UNUSED;
+
+/* One that must be there, and of which nothing is changed: what would, fails with EROFS. Nothing
+ * is locked. ERR_SYSTEM, ERR_MEMORY. */
+enum err storage_posix_open_read_only(const char *directory, struct storage **out) WARN_UNUSED;
 
 /* Gives the lock back too. NULL is allowed. */
 void storage_posix_close(struct storage *storage);

@@ -27,6 +27,8 @@ struct posix {
     struct storage storage; /* first: posix_of() */
     int directory_fd;
     int lock_fd;
+    bool read_only;
+    char name[]; /* storage.name */
 };
 
 static struct posix *posix_of(struct storage *storage)
@@ -37,8 +39,14 @@ static struct posix *posix_of(struct storage *storage)
 static enum err posix_open(struct storage *storage, const char *name, bool create,
                            struct storage_file **out)
 {
-    int flags = O_RDWR | O_CLOEXEC | (create ? O_CREAT | O_TRUNC : 0);
-    int fd = openat(posix_of(storage)->directory_fd, name, flags, 0640);
+    const struct posix *posix = posix_of(storage);
+    if (create && posix->read_only) {
+        errno = EROFS;
+        return ERR_SYSTEM;
+    }
+    int flags =
+        (posix->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | (create ? O_CREAT | O_TRUNC : 0);
+    int fd = openat(posix->directory_fd, name, flags, 0640);
     if (fd < 0) {
         return errno == ENOENT && !create ? ERR_CLOSED : ERR_SYSTEM;
     }
@@ -153,13 +161,23 @@ static enum err posix_sync(struct storage *storage, struct storage_file *file)
 
 static enum err posix_rename(struct storage *storage, const char *from, const char *to)
 {
-    int directory_fd = posix_of(storage)->directory_fd;
+    const struct posix *posix = posix_of(storage);
+    if (posix->read_only) {
+        errno = EROFS;
+        return ERR_SYSTEM;
+    }
+    int directory_fd = posix->directory_fd;
     return renameat(directory_fd, from, directory_fd, to) == 0 ? OK : ERR_SYSTEM;
 }
 
 static enum err posix_unlink(struct storage *storage, const char *name)
 {
-    return unlinkat(posix_of(storage)->directory_fd, name, 0) == 0 ? OK : ERR_SYSTEM;
+    const struct posix *posix = posix_of(storage);
+    if (posix->read_only) {
+        errno = EROFS;
+        return ERR_SYSTEM;
+    }
+    return unlinkat(posix->directory_fd, name, 0) == 0 ? OK : ERR_SYSTEM;
 }
 
 static enum err posix_sync_directory(struct storage *storage)
@@ -193,6 +211,10 @@ static enum err posix_lock(struct storage *storage, uint64_t *out_holder)
 {
     struct posix *posix = posix_of(storage);
     char text[24] = "";
+    if (posix->read_only) {
+        errno = EROFS;
+        return ERR_SYSTEM;
+    }
     int fd = openat(posix->directory_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0640);
     if (fd < 0) {
         return ERR_SYSTEM;
@@ -241,17 +263,18 @@ static bool sync_parent(int directory_fd)
     return good;
 }
 
-enum err storage_posix_open(const char *directory, struct storage **out)
+static enum err open_directory(const char *directory, bool made, bool read_only,
+                               struct storage **out)
 {
-    bool made = mkdir(directory, 0750) == 0;
-    if (!made && errno != EEXIST) {
-        return ERR_SYSTEM;
-    }
-    struct posix *posix = calloc(1, sizeof *posix);
+    size_t name_bytes = strlen(directory) + 1;
+    struct posix *posix = calloc(1, sizeof *posix + name_bytes);
     if (posix == NULL) {
         return ERR_MEMORY;
     }
+    memcpy(posix->name, directory, name_bytes);
     posix->storage.operations = &OPERATIONS;
+    posix->storage.name = posix->name;
+    posix->read_only = read_only;
     posix->lock_fd = -1;
     posix->directory_fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (posix->directory_fd < 0 || (made && !sync_parent(posix->directory_fd))) {
@@ -260,6 +283,20 @@ enum err storage_posix_open(const char *directory, struct storage **out)
     }
     *out = &posix->storage;
     return OK;
+}
+
+enum err storage_posix_open(const char *directory, struct storage **out)
+{
+    bool made = mkdir(directory, 0750) == 0;
+    if (!made && errno != EEXIST) {
+        return ERR_SYSTEM;
+    }
+    return open_directory(directory, made, false, out);
+}
+
+enum err storage_posix_open_read_only(const char *directory, struct storage **out)
+{
+    return open_directory(directory, false, true, out);
 }
 
 void storage_posix_close(struct storage *storage)

@@ -94,11 +94,13 @@ enum err log_begin_segment(struct log *log)
     uint32_t ordinal =
         !is_first && first_version == log->segment_first_version ? log->segment_ordinal + 1 : 0;
     uint64_t number = is_first ? 0 : log->segment_number + 1;
-    log_segment_header_encode(&(struct log_segment_header){.log_id = log->id,
-                                                           .number = number,
-                                                           .first_version = first_version,
-                                                           .first_batch = log->next_batch},
-                              header);
+    log_segment_header_encode(
+        &(struct log_segment_header){.log_id = log->id,
+                                     .number = number,
+                                     .first_version = first_version,
+                                     .first_batch = log->next_batch,
+                                     .segment_bytes = log->config.segment_bytes},
+        header);
     log_segment_name(first_version, ordinal, name);
     enum err err = operations->write(log->storage, file, 0, header, sizeof header);
     if (err == OK) {
