@@ -9,6 +9,9 @@
 #include <string.h>
 
 static const struct command *const COMMANDS[] = {
+    &commit_command,
+    &status_command,
+    &version_command,
     &log_command,
 };
 

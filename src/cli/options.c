@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/options.h"
+
+#include "base/bytes.h"
+#include "cli/command.h"
+
+#include <inttypes.h>
+
+void options_init(struct options *options, int argc, char **argv, const struct option *known)
+{
+    *options = (struct options){.name = argv[0], .argc = argc, .argv = argv, .known = known};
+    optind = 1;
+    opterr = 0;
+}
+
+int options_next(struct options *options)
+{
+    /* '+': ends at the first word that is no option; ':': a missing value is ':' and not '?' */
+    int option = getopt_long(options->argc, options->argv, "+:", options->known, NULL);
+    if (option == ':') {
+        (void)command_misused(options->name, "%s needs a value", options->argv[optind - 1]);
+        return OPTIONS_MISUSED;
+    }
+    if (option == '?') {
+        (void)command_misused(options->name,
+                              optopt != 0 && optopt >= OPTIONS_OWN ? "%s: the option takes no value"
+                                                                   : "there is no option %s",
+                              options->argv[optind - 1]);
+    }
+    return option;
+}
+
+const char *options_word(struct options *options)
+{
+    return optind < options->argc ? options->argv[optind++] : NULL;
+}
+
+const char *options_peek(const struct options *options)
+{
+    return optind < options->argc ? options->argv[optind] : NULL;
+}
+
+bool options_finished(const struct options *options)
+{
+    if (optind < options->argc) {
+        (void)command_misused(options->name, "'%s' is not an option", options->argv[optind]);
+        return false;
+    }
+    return true;
+}
+
+bool options_number(const struct options *options, const char *option, const char *text,
+                    uint64_t min, uint64_t max, uint64_t *out)
+{
+    uint64_t number;
+    if (!bytes_parse_u64(bytes_from_string(text), &number) || number < min || number > max) {
+        (void)command_misused(options->name,
+                              "%s %s: must be a whole number from %" PRIu64 " to %" PRIu64, option,
+                              text, min, max);
+        return false;
+    }
+    *out = number;
+    return true;
+}
+
+/* "2.5" is 2500. */
+static bool parse_seconds(struct bytes text, uint64_t max_ms, uint64_t *out_ms)
+{
+    struct bytes decimals = text;
+    struct bytes whole = bytes_split(&decimals, '.');
+    uint64_t seconds;
+    uint64_t part = 0;
+    if (!bytes_parse_u64(whole, &seconds) || seconds > max_ms / 1000 ||
+        (decimals.data != NULL && !bytes_parse_u64(decimals, &part)) || decimals.size > 3) {
+        return false;
+    }
+    for (size_t i = decimals.size; i < 3; i++) {
+        part *= 10;
+    }
+    *out_ms = seconds * 1000 + part;
+    return *out_ms <= max_ms;
+}
+
+bool options_seconds(const struct options *options, const char *option, const char *text,
+                     uint64_t min_ms, uint64_t max_ms, uint64_t *out_ms)
+{
+    uint64_t ms;
+    if (!parse_seconds(bytes_from_string(text), max_ms, &ms) || ms < min_ms) {
+        (void)command_misused(options->name, "%s %s: must be seconds from %g to %g", option, text,
+                              (double)min_ms / 1000, (double)max_ms / 1000);
+        return false;
+    }
+    *out_ms = ms;
+    return true;
+}
+
+bool options_server(const struct options *options, const char *text, struct endpoint *out)
+{
+    const char *mistake;
+    if (endpoint_read(text, out, &mistake) == OK) {
+        return true;
+    }
+    (void)command_misused(options->name, "the server '%s': %s", out->name, mistake);
+    return false;
+}

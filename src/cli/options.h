@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * options: reading a command's words, the same for all commands.
+ *
+ *   struct options options;
+ *   options_init(&options, argc, argv, KNOWN);
+ *   while ((option = options_next(&options)) != OPTIONS_END) {
+ *       switch (option) { ... case OPTIONS_MISUSED: return COMMAND_USAGE; }
+ *   }
+ *
+ * Every mistake is told to standard error when it is found. Runs on: the main thread (getopt).
+ */
+#ifndef CLI_OPTIONS_H
+#define CLI_OPTIONS_H
+
+#include "cli/endpoint.h"
+
+#include <getopt.h>
+#include <stdint.h>
+
+enum {
+    OPTIONS_END = -1,
+    OPTIONS_MISUSED = '?',
+    OPTIONS_OWN = 256, /* the first number that a command may give its options */
+};
+
+#define OPTIONS_VERSION_MAX ((UINT64_C(1) << 53) - 1)
+
+struct options {
+    const char *name; /* of the command */
+    int argc;
+    char **argv;
+    const struct option *known;
+};
+
+void options_init(struct options *options, int argc, char **argv, const struct option *known);
+
+/* The `val` of the next option, whose value is in optarg; OPTIONS_END at the end, or in front of a
+ * word that is no option. */
+int options_next(struct options *options);
+
+/* The word behind what was read last, NULL when there is none. */
+const char *options_word(struct options *options);
+
+/* The same without taking it. */
+const char *options_peek(const struct options *options);
+
+/* Whether all words have been read; else tells of the first one left. */
+bool options_finished(const struct options *options);
+
+/* Each reads the value of option `option` from `text`; false: it has told what is wrong. */
+bool options_number(const struct options *options, const char *option, const char *text,
+                    uint64_t min, uint64_t max, uint64_t *out);
+/* Seconds, with up to three decimals. */
+bool options_seconds(const struct options *options, const char *option, const char *text,
+                     uint64_t min_ms, uint64_t max_ms, uint64_t *out_ms);
+bool options_server(const struct options *options, const char *text, struct endpoint *out);
+
+#endif
