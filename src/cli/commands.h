@@ -5,6 +5,7 @@
 
 #include "cli/command.h"
 
+extern const struct command bench_command;   /* cli/bench.c */
 extern const struct command commit_command;  /* cli/commit.c */
 extern const struct command status_command;  /* cli/status.c */
 extern const struct command version_command; /* cli/version.c */

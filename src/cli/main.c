@@ -9,10 +9,7 @@
 #include <string.h>
 
 static const struct command *const COMMANDS[] = {
-    &commit_command,
-    &status_command,
-    &version_command,
-    &log_command,
+    &commit_command, &status_command, &version_command, &bench_command, &log_command,
 };
 
 enum { COMMAND_COUNT = sizeof COMMANDS / sizeof COMMANDS[0] };

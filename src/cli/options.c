@@ -64,34 +64,47 @@ bool options_number(const struct options *options, const char *option, const cha
 }
 
 /* "2.5" is 2500. */
-static bool parse_seconds(struct bytes text, uint64_t max_ms, uint64_t *out_ms)
+static bool parse_decimal(struct bytes text, uint64_t max, uint64_t *out)
 {
     struct bytes decimals = text;
     struct bytes whole = bytes_split(&decimals, '.');
-    uint64_t seconds;
+    uint64_t number;
     uint64_t part = 0;
-    if (!bytes_parse_u64(whole, &seconds) || seconds > max_ms / 1000 ||
+    if (!bytes_parse_u64(whole, &number) || number > max / 1000 ||
         (decimals.data != NULL && !bytes_parse_u64(decimals, &part)) || decimals.size > 3) {
         return false;
     }
     for (size_t i = decimals.size; i < 3; i++) {
         part *= 10;
     }
-    *out_ms = seconds * 1000 + part;
-    return *out_ms <= max_ms;
+    *out = number * 1000 + part;
+    return *out <= max;
+}
+
+static bool read_decimal(const struct options *options, const char *option, const char *text,
+                         const char *what, const uint64_t limits[2], uint64_t *out)
+{
+    uint64_t number;
+    if (!parse_decimal(bytes_from_string(text), limits[1], &number) || number < limits[0]) {
+        (void)command_misused(options->name, "%s %s: must be %s from %.12g to %.12g", option, text,
+                              what, (double)limits[0] / 1000, (double)limits[1] / 1000);
+        return false;
+    }
+    *out = number;
+    return true;
+}
+
+bool options_decimal(const struct options *options, const char *option, const char *text,
+                     uint64_t min, uint64_t max, uint64_t *out)
+{
+    return read_decimal(options, option, text, "a number", (const uint64_t[]){min, max}, out);
 }
 
 bool options_seconds(const struct options *options, const char *option, const char *text,
                      uint64_t min_ms, uint64_t max_ms, uint64_t *out_ms)
 {
-    uint64_t ms;
-    if (!parse_seconds(bytes_from_string(text), max_ms, &ms) || ms < min_ms) {
-        (void)command_misused(options->name, "%s %s: must be seconds from %g to %g", option, text,
-                              (double)min_ms / 1000, (double)max_ms / 1000);
-        return false;
-    }
-    *out_ms = ms;
-    return true;
+    return read_decimal(options, option, text, "seconds", (const uint64_t[]){min_ms, max_ms},
+                        out_ms);
 }
 
 bool options_server(const struct options *options, const char *text, struct endpoint *out)

@@ -51,7 +51,10 @@ bool options_finished(const struct options *options);
 /* Each reads the value of option `option` from `text`; false: it has told what is wrong. */
 bool options_number(const struct options *options, const char *option, const char *text,
                     uint64_t min, uint64_t max, uint64_t *out);
-/* Seconds, with up to three decimals. */
+/* A decimal number with up to three decimals, in thousandths. */
+bool options_decimal(const struct options *options, const char *option, const char *text,
+                     uint64_t min, uint64_t max, uint64_t *out);
+/* Seconds, likewise. */
 bool options_seconds(const struct options *options, const char *option, const char *text,
                      uint64_t min_ms, uint64_t max_ms, uint64_t *out_ms);
 bool options_server(const struct options *options, const char *text, struct endpoint *out);
