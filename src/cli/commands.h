@@ -5,10 +5,12 @@
 
 #include "cli/command.h"
 
-extern const struct command bench_command;   /* cli/bench.c */
-extern const struct command commit_command;  /* cli/commit.c */
-extern const struct command status_command;  /* cli/status.c */
-extern const struct command version_command; /* cli/version.c */
-extern const struct command log_command;     /* cli/log.c: dump, verify, repair */
+extern const struct command bench_command;     /* cli/bench.c */
+extern const struct command commit_command;    /* cli/commit.c */
+extern const struct command follow_command;    /* cli/follow.c */
+extern const struct command status_command;    /* cli/status.c */
+extern const struct command subscribe_command; /* cli/subscribe.c */
+extern const struct command version_command;   /* cli/version.c */
+extern const struct command log_command;       /* cli/log.c: dump, verify, repair */
 
 #endif

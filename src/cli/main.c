@@ -9,7 +9,8 @@
 #include <string.h>
 
 static const struct command *const COMMANDS[] = {
-    &commit_command, &status_command, &version_command, &bench_command, &log_command,
+    &commit_command, &status_command, &version_command, &subscribe_command,
+    &follow_command, &bench_command,  &log_command,
 };
 
 enum { COMMAND_COUNT = sizeof COMMANDS / sizeof COMMANDS[0] };
