@@ -197,8 +197,7 @@ static bool take_option(struct bench_options *options, int option)
     case OPTION_RATE:
         return take_decimal(options, "--rate", 1, UINT64_C(100000000000), &options->plan.rate);
     case OPTION_KEYS:
-        return options_number(words, "--keys", optarg, 1, UINT64_C(1000000000000),
-                              &options->key_count);
+        return options_number(words, "--keys", optarg, 1, BENCH_KEYS_MAX, &options->key_count);
     case OPTION_DISTRIBUTION:
         if (!take_name(options, "--distribution", distributions, &chosen)) {
             return false;

@@ -11,6 +11,9 @@
 
 #include <math.h>
 
+/* The largest prime below 2^32. */
+#define SPREAD UINT64_C(4294967291)
+
 /* (e^x - 1) / x and log(1 + x) / x, whose limits at 0 are 1. */
 static double expm1_over(double x)
 {
@@ -44,7 +47,7 @@ static double height(double x, double exponent)
 void bench_keys_init(struct bench_keys *keys, enum bench_distribution distribution, uint64_t count,
                      double exponent, uint64_t seed)
 {
-    CHECK(count > 0 && exponent > 0);
+    CHECK(count > 0 && count <= BENCH_KEYS_MAX && exponent > 0);
     *keys = (struct bench_keys){
         .distribution = distribution,
         .count = count,
@@ -95,8 +98,9 @@ uint64_t bench_keys_next(struct bench_keys *keys)
     case BENCH_UNIFORM:
         return bench_keys_random(keys) % keys->count;
     case BENCH_ZIPF:
-        /* Wanted keys are not neighbours: that would be kinder to the server than real life. */
-        return mix(zipf_rank(keys)) % keys->count;
+        /* Wanted keys are not neighbours: that would be kinder to the server than real life. A
+         * prime above the count makes this one key for each rank. */
+        return zipf_rank(keys) * (SPREAD % keys->count) % keys->count;
     case BENCH_SEQUENTIAL:
         return keys->next++ % keys->count;
     }

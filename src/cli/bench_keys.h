@@ -9,6 +9,8 @@
 
 #include <stdint.h>
 
+#define BENCH_KEYS_MAX UINT64_C(4000000000)
+
 enum bench_distribution {
     BENCH_UNIFORM,
     BENCH_ZIPF,       /* the k-th most wanted key is wanted 1/k^exponent as often as the first */
@@ -26,7 +28,7 @@ struct bench_keys {
     double accept; /* and how far below its rank a draw needs no further look */
 };
 
-/* `count` and `exponent` above 0. */
+/* `count` from 1 to BENCH_KEYS_MAX, `exponent` above 0. */
 void bench_keys_init(struct bench_keys *keys, enum bench_distribution distribution, uint64_t count,
                      double exponent, uint64_t seed);
 

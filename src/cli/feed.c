@@ -306,8 +306,8 @@ static enum command_status refused(struct session *session)
 {
     const char *name = session->feed->name;
     if (session->reply.status == 404) {
-        return command_failed(name, "the server at %s has no feed (404)",
-                              session->feed->endpoint->name);
+        return command_failed(name, "there is no feed at %s: %s", session->feed->endpoint->name,
+                              attempts_why(&session->reply));
     }
     return report_refusal(name, &session->reply);
 }

@@ -1,0 +1,521 @@
+"""The `weasel` command as a reader of the feed: subscribe and follow, from a server that is not always kind."""
+
+import json
+import random
+import signal
+import sqlite3
+import subprocess
+import threading
+
+import pytest
+
+import wire
+from fake_server import FakeLog, FakeServer, delete, event, problem, progress, range_delete, write
+from test_weasel import start, weasel
+
+
+def feed(log, stream, **options):
+    """A server with this log, whose subscriptions `stream(exchange, after)` answers."""
+
+    def answer(exchange):
+        if exchange.request.path == "/v1/version":
+            log.tell_version(exchange, **options)
+        elif exchange.request.path == "/v1/subscribe":
+            stream(exchange, int(exchange.request.query["after"]))
+        else:
+            exchange.reply(404, problem(404, "There is nothing at this path."))
+
+    return FakeServer(answer)
+
+
+def whole(log):
+    def stream(exchange, after):
+        exchange.begin_stream()
+        for one in log.after(after):
+            exchange.send(event(one))
+        exchange.send(progress(log.version))
+        exchange.connection.recv(1)
+
+    return stream
+
+
+LOG = FakeLog(
+    [write("a", "1"), write("b\0", "x\\y\n")],
+    [delete("a")],
+    [range_delete("b", "c"), write("d", "4")],
+)
+
+
+# ---- subscribe ----
+
+
+def test_subscribe_for_people():
+    with feed(LOG, whole(LOG)) as server:
+        result = weasel("subscribe", "--after", 0, "--until-end", server=server.url)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == (
+        "version 1  2026-11-23T05:32:00.123456Z  request id r1\n"
+        "  write a = 1\n"
+        "  write b\\x00 = x\\\\y\\n\n"
+        "version 2  2026-11-23T05:32:00.123456Z  request id r2\n"
+        "  delete a\n"
+        "version 3  2026-11-23T05:32:00.123456Z  request id r3\n"
+        "  delete-range b to c\n"
+        "  write d = 4\n"
+    )
+
+
+def test_subscribe_as_json():
+    with feed(LOG, whole(LOG)) as server:
+        result = weasel("subscribe", "--after", 1, "--json", "--until-end", server=server.url)
+    assert [json.loads(line) for line in result.stdout.splitlines()] == LOG.after(1)
+    assert server.asked("/v1/subscribe")[0].headers["accept"] == "text/event-stream"
+
+
+def test_subscribe_raw():
+    with feed(LOG, whole(LOG)) as server:
+        result = weasel("subscribe", "--after", 2, "--raw", "--limit", 1, server=server.url)
+        assert result.stdout == event(LOG.transactions[2])
+        result = weasel("subscribe", "--after", 3, "--raw", "--until-end", server=server.url)
+        assert result.stdout == progress(3)
+
+
+def test_subscribe_begins_now_by_default():
+    with feed(LOG, whole(LOG)) as server:
+        result = weasel("subscribe", "--until-end", server=server.url)
+    assert result.returncode == 0
+    assert result.stdout == ""
+    assert server.asked("/v1/subscribe")[0].query == {"after": "3"}
+
+
+def test_subscribe_limit():
+    with feed(LOG, whole(LOG)) as server:
+        result = weasel("subscribe", "--after", 0, "--limit", 2, "--json", server=server.url)
+    assert [json.loads(line)["version"] for line in result.stdout.splitlines()] == [1, 2]
+
+
+def test_subscribe_sends_ranges_as_base64url():
+    with feed(LOG, whole(LOG)) as server:
+        weasel("subscribe", "--until-end", "--range", "\\xfb\\xff", "\\xff", "--range", "a", "b", server=server.url)
+    target = server.asked("/v1/subscribe")[0].target
+    assert target.endswith("&begin=-_8&end=_w&begin=YQ&end=Yg")
+
+
+def test_with_ranges_left_out_transactions_are_not_missed():
+    log = FakeLog(*[[write("a", str(i))] for i in range(6)])
+
+    def stream(exchange, _):
+        exchange.begin_stream()
+        exchange.send(event(log.transactions[1]) + progress(4) + event(log.transactions[5]))
+        exchange.connection.recv(1)
+
+    with feed(log, stream) as server:
+        result = weasel("subscribe", "--after", 0, "--range", "a", "b", "--json", "--until-end", server=server.url)
+    assert result.returncode == 0, result.stderr
+    assert [json.loads(line)["version"] for line in result.stdout.splitlines()] == [2, 6]
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("piece", [1, 7, 10000])
+def test_events_in_pieces_with_each_end_of_line(line_end, piece):
+    def stream(exchange, after):
+        text = "\ufeff: a comment" + line_end * 2 + "".join(event(one, line_end) for one in LOG.after(after))
+        data = text.encode() + progress(3).encode()
+        exchange.begin_stream()
+        for at in range(0, len(data), piece):
+            exchange.send(data[at : at + piece])
+        exchange.connection.recv(1)
+
+    with feed(LOG, stream) as server:
+        result = weasel("subscribe", "--after", 0, "--json", "--until-end", server=server.url)
+    assert [json.loads(line) for line in result.stdout.splitlines()] == LOG.transactions
+
+
+def test_subscribe_goes_on_where_the_connection_was_cut():
+    """The connection ends in the middle of the second event, then in that of each one after."""
+
+    def stream(exchange, after):
+        exchange.begin_stream()
+        rest = LOG.after(after)
+        exchange.send("retry: 10\n\n" + event(rest[0]))
+        if len(rest) > 1:
+            exchange.send(event(rest[1])[:-5])
+            exchange.cut()
+        else:
+            exchange.connection.recv(1)
+
+    with feed(LOG, stream) as server:
+        result = weasel("subscribe", "--after", 0, "--limit", 3, "--json", server=server.url)
+    assert [json.loads(line) for line in result.stdout.splitlines()] == LOG.transactions
+    assert [request.query["after"] for request in server.asked("/v1/subscribe")] == ["0", "1", "2"]
+
+
+def test_subscribe_resumes_at_progress():
+    def stream(exchange, after):
+        exchange.begin_stream()
+        if after == 0:
+            exchange.send(event(LOG.transactions[0]) + progress(2))
+            exchange.cut()
+        else:
+            exchange.send(event({**LOG.transactions[2], "prev_version": 1}))
+            exchange.connection.recv(1)
+
+    with feed(LOG, stream) as server:
+        result = weasel("subscribe", "--after", 0, "--limit", 2, "--json", server=server.url)
+    assert result.returncode == 0, result.stderr
+    assert [request.query["after"] for request in server.asked("/v1/subscribe")] == ["0", "2"]
+
+
+def test_subscribe_waits_out_a_server_that_is_busy():
+    busy = iter([True, True, False])
+
+    def stream(exchange, after):
+        if next(busy):
+            exchange.reply(503, problem(503, "Too many subscribers."), "Retry-After: 0\r\n")
+        else:
+            whole(LOG)(exchange, after)
+
+    with feed(LOG, stream) as server:
+        result = weasel("subscribe", "--after", 0, "--until-end", server=server.url)
+    assert result.returncode == 0, result.stderr
+    assert len(server.asked("/v1/subscribe")) == 3
+
+
+def test_silence_is_an_end_of_the_connection():
+    silent = iter([True, False])
+
+    def stream(exchange, after):
+        if next(silent):
+            exchange.begin_stream()
+            exchange.send(event(LOG.transactions[0]))
+            exchange.connection.recv(1)
+        else:
+            whole(LOG)(exchange, after)
+
+    with feed(LOG, stream) as server:
+        result = weasel("subscribe", "--after", 0, "--until-end", "--silence", 0.2, "--json", server=server.url)
+    assert [json.loads(line) for line in result.stdout.splitlines()] == LOG.transactions
+
+
+GAPS = {
+    "one is missing": ([0, 2], "a transaction before it is missing"),
+    "the first is missing": ([1], "a transaction before it is missing"),
+    "one comes twice": ([0, 0], "it is not after what was already there"),
+    "one comes late": ([0, 1, 0], "it is not after what was already there"),
+}
+
+
+@pytest.mark.parametrize("name", GAPS)
+@pytest.mark.parametrize("command", ["subscribe", "follow"])
+def test_a_broken_feed_is_an_error(name, command, tmp_path):
+    order, said = GAPS[name]
+
+    def stream(exchange, _):
+        exchange.begin_stream()
+        exchange.send("".join(event(LOG.transactions[i]) for i in order))
+        exchange.connection.recv(1)
+
+    arguments = ["--after", 0] if command == "subscribe" else ["--sqlite", tmp_path / "db"]
+    with feed(LOG, stream) as server:
+        result = weasel(command, *arguments, server=server.url)
+    assert result.returncode == 1
+    assert said in result.stderr
+    if command == "follow":
+        assert rows(tmp_path / "db")[1][0] == len(set(order) & {0, 1} if order[0] == 0 else []), "what was whole is kept"
+
+
+def test_a_prev_version_that_forks_off_is_an_error():
+    def stream(exchange, _):
+        exchange.begin_stream()
+        exchange.send(event(LOG.transactions[0]) + event(LOG.transactions[1]))
+        exchange.send(event({**LOG.transactions[2], "prev_version": 1}))
+        exchange.connection.recv(1)
+
+    with feed(LOG, stream) as server:
+        result = weasel("subscribe", "--after", 0, server=server.url)
+    assert result.returncode == 1
+    assert "the transaction before it is not the one that was there" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "status, detail, code",
+    [
+        (410, "The log begins at 7.", 1),
+        (400, "after is in the future.", 2),
+        (404, "There is nothing at this path.", 1),
+    ],
+)
+def test_a_refused_subscription(status, detail, code):
+    with feed(LOG, lambda exchange, _: exchange.reply(status, problem(status, detail))) as server:
+        result = weasel("subscribe", "--after", 1, server=server.url)
+    assert result.returncode == code
+    assert (detail if status != 404 else "there is no feed at") in result.stderr
+
+
+def test_events_that_cannot_be_read():
+    for text in ("event: transaction\ndata: {}\n\n", "event: progress\ndata: [\n\n"):
+
+        def stream(exchange, _):
+            exchange.begin_stream()
+            exchange.send(text)
+            exchange.connection.recv(1)
+
+        with feed(LOG, stream) as server:
+            result = weasel("subscribe", "--after", 0, server=server.url)
+        assert result.returncode == 1
+        assert "cannot be read" in result.stderr
+
+
+def test_a_pipe_that_closes_ends_subscribe():
+    more = threading.Event()
+
+    def stream(exchange, _):
+        exchange.begin_stream()
+        exchange.send(event(LOG.transactions[0]))
+        more.wait(wire.PATIENCE)
+        exchange.send(event(LOG.transactions[1]))
+        exchange.connection.recv(1)
+
+    for before in (None, lambda: signal.signal(signal.SIGPIPE, signal.SIG_IGN)):
+        more.clear()
+        with feed(LOG, stream) as server:
+            process = start("subscribe", "--after", 0, server=server.url, preexec_fn=before, restore_signals=before is None)
+            assert process.stdout.readline().startswith("version 1")
+            process.stdout.close()
+            more.set()
+            errors = process.stderr.read()
+            process.wait(wire.PATIENCE)
+        if before is None:
+            assert process.returncode == -signal.SIGPIPE
+        else:
+            assert process.returncode == 1
+            assert "Broken pipe" in errors
+
+
+def test_each_transaction_is_shown_when_it_comes():
+    log = FakeLog([write("a", "1")])
+    more = threading.Event()
+
+    def stream(exchange, after):
+        exchange.begin_stream()
+        exchange.send(event(log.transactions[0]))
+        more.wait(wire.PATIENCE)
+        log.add(write("a", "2"))
+        exchange.send(event(log.transactions[1]))
+        exchange.connection.recv(1)
+
+    with feed(log, stream) as server:
+        process = start("subscribe", "--after", 0, "--json", server=server.url)
+        assert json.loads(process.stdout.readline())["version"] == 1
+        more.set()
+        assert json.loads(process.stdout.readline())["version"] == 2
+        process.stdout.close()
+        process.kill()
+        process.wait()
+
+
+# ---- follow ----
+
+
+def rows(path, table="kv"):
+    with sqlite3.connect(path) as database:
+        state = {bytes(key): bytes(value) for key, value in database.execute(f'SELECT key, value FROM "{table}"')}
+        place = database.execute(
+            "SELECT version, last_version, log FROM weasel_follow WHERE table_name = ?", (table,)
+        ).fetchone()
+    return state, place
+
+
+def follow(path, *arguments, server):
+    return weasel("follow", "--sqlite", path, *arguments, server=server.url)
+
+
+def test_follow_applies_what_the_log_says(tmp_path):
+    with feed(LOG, whole(LOG)) as server:
+        result = follow(tmp_path / "db", "--until-end", server=server)
+    assert result.returncode == 0, result.stderr
+    assert rows(tmp_path / "db") == ({b"d": b"4"}, (3, 3, "0123456789abcdef"))
+
+
+def test_follow_resumes_and_has_tables_of_its_own(tmp_path):
+    log = FakeLog([write("a", "1"), write("", "")])
+    with feed(log, whole(log)) as server:
+        for table in ("kv", 'two "words"'):
+            assert follow(tmp_path / "db", "--table", table, "--until-end", server=server).returncode == 0
+        log.add(write("b", "2"), delete("a"))
+        log.add(range_delete("x", "z"), step=5)
+        assert follow(tmp_path / "db", "--until-end", server=server).returncode == 0
+    assert rows(tmp_path / "db") == ({b"": b"", b"b": b"2"}, (7, 7, "0123456789abcdef"))
+    with sqlite3.connect(tmp_path / "db") as database:
+        assert database.execute('SELECT count(*) FROM "two ""words"""').fetchone() == (2,)
+    assert [request.query["after"] for request in server.asked("/v1/subscribe")] == ["0", "0", "1"]
+
+
+def test_follow_refuses_another_log(tmp_path):
+    with feed(LOG, whole(LOG)) as server:
+        assert follow(tmp_path / "db", "--until-end", server=server).returncode == 0
+    other = FakeLog(*[[write("z", "9")]] * 4)
+    with feed(other, whole(other), log_id="fedcba9876543210") as server:
+        result = follow(tmp_path / "db", "--until-end", server=server)
+    assert result.returncode == 1
+    assert "has another log: fedcba9876543210, and not 0123456789abcdef" in result.stderr
+    assert rows(tmp_path / "db")[0] == {b"d": b"4"}
+    with feed(other, whole(other), epoch=2) as server:  # the same log after a restart
+        assert follow(tmp_path / "db", "--until-end", server=server).returncode == 0
+
+
+def test_follow_refuses_a_table_of_somebody_else(tmp_path):
+    with sqlite3.connect(tmp_path / "db") as database:
+        database.execute("CREATE TABLE kv (a)")
+    with feed(LOG, whole(LOG)) as server:
+        result = follow(tmp_path / "db", server=server)
+    assert result.returncode == 1
+    assert "was not made by weasel follow" in result.stderr
+
+
+def test_follow_tells_of_a_table_that_is_gone(tmp_path):
+    with feed(LOG, whole(LOG)) as server:
+        assert follow(tmp_path / "db", "--until-end", server=server).returncode == 0
+        with sqlite3.connect(tmp_path / "db") as database:
+            database.execute("DROP TABLE kv")
+        result = follow(tmp_path / "db", server=server)
+    assert result.returncode == 1
+    assert "the table is gone" in result.stderr
+
+
+def test_follow_needs_a_database(tmp_path):
+    (tmp_path / "text").write_text("this is no database, it is a text of more than a hundred bytes\n" * 4)
+    with feed(LOG, whole(LOG)) as server:
+        assert follow(tmp_path / "missing/db", server=server).returncode == 1
+        result = follow(tmp_path / "text", server=server)
+        assert result.returncode == 1
+        assert "file is not a database" in result.stderr
+        assert weasel("follow", server=server.url).returncode == 2
+
+
+def test_two_followers_of_one_table_do_not_both_write(tmp_path):
+    log = FakeLog([write("a", "1")])
+    more = threading.Event()
+
+    def stream(exchange, after):
+        exchange.begin_stream()
+        exchange.send("".join(event(one) for one in log.after(after)) + progress(log.version))
+        if after == 0:
+            more.wait(wire.PATIENCE)
+            exchange.send(event(log.transactions[1]) + progress(2))
+        exchange.connection.recv(1)
+
+    with feed(log, stream) as server:
+        first = start("follow", "--sqlite", tmp_path / "db", server=server.url)
+        wire.wait_for(lambda: (tmp_path / "db").exists() and place_of(tmp_path / "db") == 1)
+        log.add(write("a", "2"))
+        assert follow(tmp_path / "db", "--until-end", server=server).returncode == 0
+        more.set()
+        _, errors = first.communicate(timeout=wire.PATIENCE)
+    assert first.returncode == 1
+    assert "another process follows into the same table" in errors
+    assert rows(tmp_path / "db")[0] == {b"a": b"2"}
+
+
+def place_of(path):
+    try:
+        with sqlite3.connect(path) as database:
+            found = database.execute("SELECT version FROM weasel_follow").fetchone()
+    except sqlite3.OperationalError:
+        return None
+    return found and found[0]
+
+
+def test_a_signal_ends_follow_with_everything_written(tmp_path):
+    def stream(exchange, after):
+        exchange.begin_stream()
+        for one in LOG.after(after):
+            exchange.send(event(one))
+        exchange.connection.recv(1)
+
+    with feed(LOG, stream) as server:
+        process = start("follow", "--sqlite", tmp_path / "db", "--batch-ms", 60000, server=server.url)
+        wire.wait_for(lambda: len(server.asked("/v1/subscribe")) == 1)
+        process.send_signal(signal.SIGTERM)
+        output, errors = process.communicate(timeout=wire.PATIENCE)
+    assert process.returncode == 0, errors
+    at = place_of(tmp_path / "db")
+    assert f"is at version {at}" in output
+
+
+def test_a_batch_is_written_when_its_time_is_up(tmp_path):
+    def stream(exchange, after):
+        exchange.begin_stream()
+        exchange.send(event(LOG.transactions[0]))
+        exchange.connection.recv(1)
+
+    with feed(LOG, stream) as server:
+        process = start("follow", "--sqlite", tmp_path / "db", "--batch-ms", 1, server=server.url)
+        wire.wait_for(lambda: (tmp_path / "db").exists() and place_of(tmp_path / "db") == 1)
+        process.kill()
+        process.communicate()
+
+
+def apply(state, operations):
+    import base64
+
+    decode = base64.b64decode
+    for one in operations:
+        if one["type"] == "write":
+            state[decode(one["key"])] = decode(one["value"])
+        elif one["type"] == "delete":
+            state.pop(decode(one["key"]), None)
+        else:
+            for key in [key for key in state if decode(one["begin"]) <= key < decode(one["end"])]:
+                del state[key]
+
+
+def random_operation(chance):
+    keys = sorted(chance.sample(range(60), 2))
+    kind = chance.random()
+    if kind < 0.7:
+        return write(f"k{keys[0]:02}", str(chance.random()))
+    if kind < 0.9:
+        return delete(f"k{keys[0]:02}")
+    return range_delete(f"k{keys[0]:02}", f"k{keys[1]:02}")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_killed_at_random_it_ends_with_what_the_log_implies(tmp_path, seed):
+    chance = random.Random(seed)
+    log = FakeLog(*[[random_operation(chance) for _ in range(chance.randint(1, 5))] for _ in range(1500)])
+
+    def stream(exchange, after):
+        """Sends some of it, sometimes with progress, and sometimes cuts the connection."""
+        own = random.Random(after)
+        exchange.begin_stream()
+        exchange.send("retry: 0\n\n")
+        for one in log.after(after):
+            exchange.send(event(one))
+            if own.random() < 0.05:
+                exchange.send(progress(one["version"]))
+            if own.random() < 0.002:
+                exchange.cut()
+        exchange.send(progress(log.version))
+        exchange.connection.recv(1)
+
+    with feed(log, stream) as server:
+        for _ in range(8):
+            process = start("follow", "--sqlite", tmp_path / "db", "--batch-ms", 1, "--until-end", server=server.url)
+            before = place_of(tmp_path / "db") or 0
+            moved = chance.randint(1, 300)
+            wire.wait_for(lambda: (place_of(tmp_path / "db") or 0) >= min(before + moved, log.version))
+            process.kill()
+            process.communicate()
+            state, (version, last, _) = rows(tmp_path / "db")
+            expected = {}
+            for one in log.transactions[:version]:
+                apply(expected, one["operations"])
+            assert state == expected
+            assert last == version
+        result = follow(tmp_path / "db", "--until-end", server=server)
+        assert result.returncode == 0, result.stderr
+    expected = {}
+    for one in log.transactions:
+        apply(expected, one["operations"])
+    assert rows(tmp_path / "db")[0] == expected
