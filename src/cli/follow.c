@@ -45,7 +45,7 @@ enum {
     OPTION_SERVER,
 };
 
-enum { BATCH_OPERATIONS_MAX = 10000 };
+enum { BATCH_OPERATIONS_MAX = 50000 };
 
 static const struct option KNOWN[] = {
     {"help", no_argument, NULL, OPTION_HELP},

@@ -131,7 +131,10 @@ static enum err set_up(struct follow_store *store, struct buffer *out_mistake)
     };
     (void)sqlite3_busy_timeout(store->database, BUSY_MS);
     if (!run_sql(store, "PRAGMA journal_mode = WAL") ||
-        !run_sql(store, "PRAGMA synchronous = NORMAL") || !run_sql(store, "BEGIN IMMEDIATE")) {
+        !run_sql(store, "PRAGMA synchronous = NORMAL") ||
+        !run_sql(store, "PRAGMA cache_size = -65536") ||        /* KiB */
+        !run_sql(store, "PRAGMA wal_autocheckpoint = 16384") || /* pages: 64 MiB */
+        !run_sql(store, "BEGIN IMMEDIATE")) {
         say(store, out_mistake);
         return ERR_SYSTEM;
     }
