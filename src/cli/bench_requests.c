@@ -354,7 +354,7 @@ struct bytes bench_requests_make(struct bench_requests *requests, uint64_t versi
     uint64_t size = (uint64_t)(requests->end - body);
     char *digit = body - 4; /* the last one stands before the blank line */
     for (unsigned i = 0; i < LENGTH_DIGITS; i++, size /= 10) {
-        *--digit = size > 0 || i == 0 ? (char)('0' + size % 10) : ' ';
+        *--digit = (char)(size > 0 || i == 0 ? '0' + size % 10 : ' ');
     }
     return bytes_of(requests->room, (size_t)(requests->end - requests->room));
 }

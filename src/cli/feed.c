@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One connection after the other: ask the server which log it has, connect, hand on, and when the
- * connection ends, wait a little and begin anew. What has a name among the ends is in `enum end`.
+ * One connection after the other: ask the server how far its log is, connect, hand on, and when the
+ * connection ends, wait a little and begin anew.
  */
 #include "cli/feed.h"
 
@@ -44,6 +44,8 @@ struct session {
     struct http_reply reply; /* the status, and the body of a refusal */
     enum end end;
     bool is_over;      /* `end` says why */
+    bool proves;       /* the last transaction was asked for once more, and has not come yet */
+    bool cannot_prove; /* the log no longer has it */
     bool has_events;   /* of this connection */
     bool ever_reached; /* a server has been there */
     uint64_t heard_ns; /* when something came last */
@@ -64,27 +66,49 @@ static void fail(struct session *session, const char *why)
 
 /* ---- events ---- */
 
-static void take_transaction(struct session *session, struct bytes data)
+static void fail_other_log(struct session *session)
+{
+    const struct feed *feed = session->feed;
+    (void)command_failed(feed->name,
+                         "the server at %s has another log: its transaction %" PRIu64
+                         " is not request %s of %s, which is known here",
+                         feed->endpoint->name, feed->last.version, feed->last.request_id,
+                         feed->last.timestamp);
+    finish(session, END_FAILED);
+}
+
+static void hand_on(struct session *session, const struct feed_transaction *transaction)
 {
     struct feed *feed = session->feed;
-    struct feed_transaction transaction;
-    yyjson_doc *doc;
     struct buffer why = {0};
-    if (feed_event_read(data, &transaction, &doc) != OK) {
-        fail(session, "the feed sent a transaction that cannot be read");
-        return;
-    }
-    if (!feed_event_follows(feed, &transaction, &why)) {
+    if (!feed_event_follows(feed, transaction, &why)) {
         fail(session, buffer_string(&why));
     } else {
-        bool wants_more = feed->handler.take_transaction(feed->handler.context, &transaction);
-        feed->position = transaction.version;
-        feed->last = transaction.version;
+        bool wants_more = feed->handler.take_transaction(feed->handler.context, transaction);
+        feed->position = transaction->version;
+        feed->last = feed_event_mark(transaction);
         if (!wants_more) {
             finish(session, END_WANTED);
         }
     }
     buffer_deinit(&why);
+}
+
+static void take_transaction(struct session *session, struct bytes data)
+{
+    struct feed_transaction transaction;
+    yyjson_doc *doc;
+    if (feed_event_read(data, &transaction, &doc) != OK) {
+        fail(session, "the feed sent a transaction that cannot be read");
+        return;
+    }
+    if (!session->proves) {
+        hand_on(session, &transaction);
+    } else if (feed_event_is(&transaction, &session->feed->last)) {
+        session->proves = false;
+    } else {
+        fail_other_log(session);
+    }
     yyjson_doc_free(doc);
 }
 
@@ -94,6 +118,12 @@ static void take_progress(struct session *session, struct bytes data)
     uint64_t version;
     if (feed_event_read_progress(data, &version) != OK) {
         fail(session, "the feed sent a progress that cannot be read");
+        return;
+    }
+    if (session->proves) {
+        if (version >= feed->last.version) {
+            fail_other_log(session); /* it has come past it */
+        }
         return;
     }
     feed->position = version > feed->position ? version : feed->position;
@@ -139,34 +169,11 @@ static size_t take_bytes(char *data, size_t one, size_t count, void *context)
 
 /* ---- a connection ---- */
 
-/* The log that a leader's name begins with: "LOG-EPOCH". */
-static struct bytes log_of(struct bytes leader)
-{
-    while (leader.size > 0 && leader.data[leader.size - 1] != '-') {
-        leader.size--;
-    }
-    leader.size -= leader.size > 0 ? 1 : 0;
-    return leader;
-}
-
-static void check_log(struct session *session, const struct answer *answer)
+static void check_head(struct session *session, const struct answer *answer)
 {
     struct feed *feed = session->feed;
-    struct bytes log_id = log_of(answer->leader);
-    if (log_id.size == 0 || log_id.size > FEED_LOG_ID_BYTES_MAX || !answer->has_version) {
+    if (!answer->has_version) {
         fail(session, "the answer to /v1/version is not a WeaselDB's");
-        return;
-    }
-    if (feed->log_id[0] == '\0') {
-        (void)snprintf(feed->log_id, sizeof feed->log_id, "%.*s", (int)log_id.size, log_id.data);
-    }
-    if (!bytes_equal(log_id, bytes_from_string(feed->log_id))) {
-        (void)command_failed(feed->name,
-                             "the server at %s has another log: %.*s, and not %s, whose version "
-                             "%" PRIu64 " is known here",
-                             feed->endpoint->name, (int)log_id.size, log_id.data, feed->log_id,
-                             feed->position);
-        finish(session, END_FAILED);
         return;
     }
     feed->head = answer->version;
@@ -174,10 +181,17 @@ static void check_log(struct session *session, const struct answer *answer)
         feed->has_position = true;
         feed->position = answer->version;
     }
+    if (feed->head < feed->last.version) {
+        (void)command_failed(feed->name,
+                             "the server at %s has another log, or one that has lost transactions: "
+                             "it is at version %" PRIu64 ", and %" PRIu64 " is known here",
+                             feed->endpoint->name, feed->head, feed->last.version);
+        finish(session, END_FAILED);
+    }
 }
 
-/* Which log has the server, and where is it? What is learned of it is final in session->end. */
-static void ask_log(struct session *session)
+/* How far is the server? When it cannot be asked, or is no server, session->end says so. */
+static void ask_head(struct session *session)
 {
     struct answer answer;
     http_client_call(session->client,
@@ -190,7 +204,7 @@ static void ask_log(struct session *session)
     } else if (answer_read(buffer_bytes(&session->reply.body), &answer) != OK) {
         fail(session, "the answer to /v1/version is not a WeaselDB's");
     } else {
-        check_log(session, &answer);
+        check_head(session, &answer);
         answer_deinit(&answer);
     }
 }
@@ -199,8 +213,10 @@ static void set_up(struct session *session)
 {
     struct buffer url = {0};
     const struct feed *feed = session->feed;
+    bool is_near = feed->filters[0] == '\0' || feed->position == feed->last.version;
+    session->proves = feed->last.version != 0 && is_near && !session->cannot_prove;
     buffer_add_format(&url, "http://%s/v1/subscribe?after=%" PRIu64 "%s", feed->endpoint->authority,
-                      feed->position, feed->filters);
+                      session->proves ? feed->last.version - 1 : feed->position, feed->filters);
     (void)curl_easy_setopt(session->curl, CURLOPT_URL, buffer_string(&url));
     (void)curl_easy_setopt(session->curl, CURLOPT_WRITEFUNCTION, take_bytes);
     (void)curl_easy_setopt(session->curl, CURLOPT_WRITEDATA, session);
@@ -265,7 +281,7 @@ static void connect_once(struct session *session)
 {
     session->is_over = false;
     session->has_events = false;
-    ask_log(session);
+    ask_head(session);
     if (session->is_over) {
         return; /* `reply` says why */
     }
@@ -322,6 +338,11 @@ static enum command_status run(struct session *session)
         case END_FAILED:
             return COMMAND_FAILED;
         case END_REFUSED:
+            if (session->reply.status == 410 && session->proves) {
+                session->cannot_prove = true; /* what follows it may still be there */
+                http_reply_deinit(&session->reply);
+                continue;
+            }
             return refused(session);
         case END_AGAIN:
             break;

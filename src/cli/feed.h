@@ -5,13 +5,16 @@
  *
  * Where it is in the log, it knows by two numbers:
  *   position  everything up to here is known; a new connection asks for what is after it
- *   last      the last transaction before that; 0: not known
+ *   last      the last transaction up to there, when it is known
  *
  * Rules, for a feed without filters: each transaction's version is above `position`, and its
  * prev_version is `last`, or when that is not known, not above `position`. Else something is
  * missing, and the feed ends with an error. With filters a prev_version may be of a transaction
- * that was left out, so only the order is checked. Before each connection the server is asked which
- * log it has, since another log may have transactions with the same numbers.
+ * that was left out, so only the order is checked.
+ *
+ * Another log may have transactions with the same numbers. So a new connection asks for `last` once
+ * more, which must be the same one by its request id and its time, and is not handed on again. (Not
+ * when the log no longer has it; nor with filters, when that would be far back.)
  *
  * Runs on: the main thread. Blocks: feed_run() until the end.
  */
@@ -60,7 +63,14 @@ struct feed_handler {
     bool (*take_idle)(void *context);
 };
 
-enum { FEED_IDLE_MS = 50, FEED_LOG_ID_BYTES_MAX = 64 };
+enum { FEED_IDLE_MS = 50, FEED_ID_BYTES_MAX = 128, FEED_TIMESTAMP_BYTES_MAX = 40 };
+
+/* A transaction of the log, and what tells it from that of another. */
+struct feed_mark {
+    uint64_t version; /* 0: none is known */
+    char request_id[FEED_ID_BYTES_MAX + 1];
+    char timestamp[FEED_TIMESTAMP_BYTES_MAX + 1];
+};
 
 struct feed {
     const char *name; /* of the command, for messages */
@@ -68,15 +78,14 @@ struct feed {
     struct feed_handler handler;
     bool has_position; /* false: from the server's version on */
     uint64_t position;
-    uint64_t last;
+    struct feed_mark last;
     const char *filters; /* more of the query, "&begin=...&end=..."; empty: none */
     uint64_t silence_ms; /* a connection that brings nothing for so long is given up */
-    char log_id[FEED_LOG_ID_BYTES_MAX + 1]; /* empty: not known yet */
-    uint64_t head;                          /* the server's version when it was last asked */
+    uint64_t head;       /* the server's version when it was last asked */
 };
 
 /* Runs until the handler wants no more or a signal asked to stop: COMMAND_OK; or until nothing
- * can go on, and then it has said why. position, last and log_id follow what was handed on. */
+ * can go on, and then it has said why. position and last follow what was handed on. */
 enum command_status feed_run(struct feed *feed);
 
 #endif

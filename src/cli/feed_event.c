@@ -108,18 +108,42 @@ bool feed_event_follows(const struct feed *feed, const struct feed_transaction *
         mistake = "it is not after what was already there";
     } else if (transaction->prev_version >= transaction->version) {
         mistake = "its prev_version is not before it";
-    } else if (transaction->prev_version < feed->last) {
+    } else if (transaction->prev_version < feed->last.version) {
         mistake = "the transaction before it is not the one that was there";
     } else if (feed->filters[0] == '\0' &&
-               transaction->prev_version > (feed->last != 0 ? feed->last : feed->position)) {
+               transaction->prev_version >
+                   (feed->last.version != 0 ? feed->last.version : feed->position)) {
         mistake = "a transaction before it is missing";
     }
     if (mistake != NULL) {
-        buffer_add_format(
-            out_why,
-            "the feed is broken at version %" PRIu64 " (prev_version %" PRIu64
-            "): %s; up to %" PRIu64 " everything was there, transaction %" PRIu64 " being the last",
-            transaction->version, transaction->prev_version, mistake, feed->position, feed->last);
+        buffer_add_format(out_why,
+                          "the feed is broken at version %" PRIu64 " (prev_version %" PRIu64
+                          "): %s; up to %" PRIu64 " everything was there, transaction %" PRIu64
+                          " being the last",
+                          transaction->version, transaction->prev_version, mistake, feed->position,
+                          feed->last.version);
     }
     return mistake == NULL;
+}
+
+static void copy(struct bytes from, char *to, size_t room)
+{
+    size_t size = from.size < room - 1 ? from.size : room - 1;
+    memcpy(to, size == 0 ? "" : from.data, size);
+    to[size] = '\0';
+}
+
+struct feed_mark feed_event_mark(const struct feed_transaction *transaction)
+{
+    struct feed_mark mark = {.version = transaction->version};
+    copy(transaction->request_id, mark.request_id, sizeof mark.request_id);
+    copy(transaction->timestamp, mark.timestamp, sizeof mark.timestamp);
+    return mark;
+}
+
+bool feed_event_is(const struct feed_transaction *transaction, const struct feed_mark *mark)
+{
+    struct feed_mark other = feed_event_mark(transaction);
+    return other.version == mark->version && strcmp(other.request_id, mark->request_id) == 0 &&
+           strcmp(other.timestamp, mark->timestamp) == 0;
 }

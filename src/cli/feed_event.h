@@ -22,4 +22,8 @@ enum err feed_event_read_progress(struct bytes data, uint64_t *out_version) WARN
 bool feed_event_follows(const struct feed *feed, const struct feed_transaction *transaction,
                         struct buffer *out_why);
 
+/* What it is remembered by, and whether it is the one remembered. */
+struct feed_mark feed_event_mark(const struct feed_transaction *transaction);
+bool feed_event_is(const struct feed_transaction *transaction, const struct feed_mark *mark);
+
 #endif

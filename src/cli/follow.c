@@ -8,6 +8,7 @@
  */
 #include "base/clock.h"
 #include "cli/commands.h"
+#include "cli/feed_event.h"
 #include "cli/follow_store.h"
 #include "cli/options.h"
 #include "cli/stop.h"
@@ -90,8 +91,6 @@ static bool commit(struct follower *follower)
     if (follower->place.version == follower->written.version) {
         return true;
     }
-    (void)snprintf(follower->place.log_id, sizeof follower->place.log_id, "%s",
-                   follower->feed.log_id);
     switch (follow_store_commit(follower->store, &follower->place)) {
     case OK:
         follower->written = follower->place;
@@ -142,7 +141,7 @@ static bool take_transaction(void *context, const struct feed_transaction *trans
                                     : fail(follower, "a transaction's operations cannot be read");
     }
     follower->place.version = transaction->version;
-    follower->place.last_version = transaction->version;
+    follower->place.last = feed_event_mark(transaction);
     return (!is_due(follower) || commit(follower)) && goes_on(follower, transaction->version);
 }
 
@@ -231,8 +230,7 @@ static enum command_status follow(struct follower *follower)
     follower->written = follower->place;
     feed->has_position = true;
     feed->position = follower->place.version;
-    feed->last = follower->place.last_version;
-    (void)snprintf(feed->log_id, sizeof feed->log_id, "%s", follower->place.log_id);
+    feed->last = follower->place.last;
     stop_init();
     enum command_status status = feed_run(feed);
     /* What is whole is kept, also when the feed has ended badly. */

@@ -52,22 +52,28 @@ static bool prepare(struct follow_store *store, sqlite3_stmt **out, const char *
 
 /* ---- opening ---- */
 
+static void read_text(sqlite3_stmt *query, int column, char *out, size_t room)
+{
+    const unsigned char *text = sqlite3_column_text(query, column);
+    (void)snprintf(out, room, "%s", text == NULL ? "" : (const char *)text);
+}
+
 /* Reads where the table is. *out_found: whether there is such a table in weasel_follow. */
 static bool read_place(struct follow_store *store, bool *out_found)
 {
     sqlite3_stmt *query;
     if (!prepare(store, &query,
-                 "SELECT version, last_version, log FROM weasel_follow WHERE table_name = '%q'")) {
+                 "SELECT version, last_version, last_request_id, last_timestamp "
+                 "FROM weasel_follow WHERE table_name = '%q'")) {
         return false;
     }
     int result = sqlite3_step(query);
     *out_found = result == SQLITE_ROW;
     if (*out_found) {
         store->place.version = (uint64_t)sqlite3_column_int64(query, 0);
-        store->place.last_version = (uint64_t)sqlite3_column_int64(query, 1);
-        const unsigned char *log_id = sqlite3_column_text(query, 2);
-        (void)snprintf(store->place.log_id, sizeof store->place.log_id, "%s",
-                       log_id == NULL ? "" : (const char *)log_id);
+        store->place.last.version = (uint64_t)sqlite3_column_int64(query, 1);
+        read_text(query, 2, store->place.last.request_id, sizeof store->place.last.request_id);
+        read_text(query, 3, store->place.last.timestamp, sizeof store->place.last.timestamp);
     }
     (void)sqlite3_finalize(query);
     return result == SQLITE_ROW || result == SQLITE_DONE;
@@ -92,8 +98,9 @@ static enum err make_tables(struct follow_store *store, struct buffer *out_mista
     bool is_followed;
     bool is_there;
     if (!run_sql(store, "CREATE TABLE IF NOT EXISTS weasel_follow (table_name TEXT PRIMARY KEY, "
-                        "log TEXT NOT NULL, version INTEGER NOT NULL, "
-                        "last_version INTEGER NOT NULL) WITHOUT ROWID") ||
+                        "version INTEGER NOT NULL, last_version INTEGER NOT NULL, "
+                        "last_request_id TEXT NOT NULL, last_timestamp TEXT NOT NULL) "
+                        "WITHOUT ROWID") ||
         !read_place(store, &is_followed) || !look_for_table(store, &is_there)) {
         say(store, out_mistake);
         return ERR_SYSTEM;
@@ -110,7 +117,7 @@ static enum err make_tables(struct follow_store *store, struct buffer *out_mista
     if (!is_there &&
         (!run_sql(store, "CREATE TABLE \"%w\" (key BLOB PRIMARY KEY, value BLOB NOT NULL) "
                          "WITHOUT ROWID") ||
-         !run_sql(store, "INSERT INTO weasel_follow VALUES ('%q', '', 0, 0)"))) {
+         !run_sql(store, "INSERT INTO weasel_follow VALUES ('%q', 0, 0, '', '')"))) {
         say(store, out_mistake);
         return ERR_SYSTEM;
     }
@@ -126,8 +133,9 @@ static enum err set_up(struct follow_store *store, struct buffer *out_mistake)
                   "ON CONFLICT (key) DO UPDATE SET value = excluded.value",
         [DELETE] = "DELETE FROM \"%w\" WHERE key = ?1",
         [DELETE_RANGE] = "DELETE FROM \"%w\" WHERE key >= ?1 AND key < ?2",
-        [MOVE] = "UPDATE weasel_follow SET version = ?1, last_version = ?2, log = ?3 "
-                 "WHERE table_name = '%q' AND version = ?4",
+        [MOVE] = "UPDATE weasel_follow SET version = ?1, last_version = ?2, "
+                 "last_request_id = ?3, last_timestamp = ?4 "
+                 "WHERE table_name = '%q' AND version = ?5",
     };
     (void)sqlite3_busy_timeout(store->database, BUSY_MS);
     if (!run_sql(store, "PRAGMA journal_mode = WAL") ||
@@ -246,10 +254,12 @@ enum err follow_store_commit(struct follow_store *store, const struct follow_pla
     if (begin(store) != OK) {
         return ERR_SYSTEM;
     }
+    const struct feed_mark *last = &place->last;
     CHECK(sqlite3_bind_int64(move, 1, (sqlite3_int64)place->version) == SQLITE_OK &&
-          sqlite3_bind_int64(move, 2, (sqlite3_int64)place->last_version) == SQLITE_OK &&
-          sqlite3_bind_text(move, 3, place->log_id, -1, SQLITE_STATIC) == SQLITE_OK &&
-          sqlite3_bind_int64(move, 4, (sqlite3_int64)store->place.version) == SQLITE_OK);
+          sqlite3_bind_int64(move, 2, (sqlite3_int64)last->version) == SQLITE_OK &&
+          sqlite3_bind_text(move, 3, last->request_id, -1, SQLITE_STATIC) == SQLITE_OK &&
+          sqlite3_bind_text(move, 4, last->timestamp, -1, SQLITE_STATIC) == SQLITE_OK &&
+          sqlite3_bind_int64(move, 5, (sqlite3_int64)store->place.version) == SQLITE_OK);
     enum err err = step(store, MOVE);
     if (err == OK && sqlite3_changes(store->database) != 1) {
         err = ERR_INVALID;

@@ -20,11 +20,10 @@
 
 struct follow_store; /* cli/follow_store.c */
 
-/* Where the table is in which log; all 0 and empty when it is new. */
+/* Where the table is in the log; all 0 and empty when it is new. */
 struct follow_place {
     uint64_t version;      /* everything up to here is in the table */
-    uint64_t last_version; /* of the last transaction before it; 0: not known */
-    char log_id[FEED_LOG_ID_BYTES_MAX + 1];
+    struct feed_mark last; /* the last transaction up to there */
 };
 
 /* Opens or makes the database and the table. ERR_INVALID: it is not a follower's; ERR_SYSTEM:

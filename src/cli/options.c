@@ -23,8 +23,8 @@ int options_next(struct options *options)
     }
     if (option == '?') {
         (void)command_misused(options->name,
-                              optopt != 0 && optopt >= OPTIONS_OWN ? "%s: the option takes no value"
-                                                                   : "there is no option %s",
+                              optopt >= OPTIONS_OWN ? "%s: the option takes no value"
+                                                    : "there is no option %s",
                               options->argv[optind - 1]);
     }
     return option;

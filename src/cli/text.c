@@ -131,8 +131,8 @@ void text_write_base64(struct bytes bytes, struct buffer *out)
         unsigned c = left > 2 ? (unsigned char)bytes.data[i + 2] : 0;
         *to++ = digits[a >> 2];
         *to++ = digits[(a & 3) << 4 | b >> 4];
-        *to++ = left > 1 ? digits[(b & 15) << 2 | c >> 6] : '=';
-        *to++ = left > 2 ? digits[c & 63] : '=';
+        *to++ = (char)(left > 1 ? digits[(b & 15) << 2 | c >> 6] : '=');
+        *to++ = (char)(left > 2 ? digits[c & 63] : '=');
         out->size += 4;
     }
 }

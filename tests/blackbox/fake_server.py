@@ -6,8 +6,6 @@ import socket
 import threading
 import urllib.parse
 
-LOG_ID = "0123456789abcdef"
-
 
 def b64(data):
     return base64.b64encode(data if isinstance(data, bytes) else data.encode()).decode()
@@ -151,10 +149,8 @@ class FakeLog:
     def after(self, version):
         return [one for one in self.transactions if one["version"] > version]
 
-    def tell_version(self, exchange, log_id=LOG_ID, epoch=1):
-        exchange.reply(
-            200, {"version": self.version, "leader": f"{log_id}-{epoch}", "oldest_read_version": 0, "log_start_version": 1}
-        )
+    def tell_version(self, exchange):
+        exchange.reply(200, {"version": self.version, "leader": "l-1", "oldest_read_version": 0, "log_start_version": 1})
 
 
 def event(transaction, line_end="\n"):

@@ -2,9 +2,9 @@
 
 import json
 import random
+import re
 import signal
 import sqlite3
-import subprocess
 import threading
 
 import pytest
@@ -14,12 +14,12 @@ from fake_server import FakeLog, FakeServer, delete, event, problem, progress, r
 from test_weasel import start, weasel
 
 
-def feed(log, stream, **options):
+def feed(log, stream):
     """A server with this log, whose subscriptions `stream(exchange, after)` answers."""
 
     def answer(exchange):
         if exchange.request.path == "/v1/version":
-            log.tell_version(exchange, **options)
+            log.tell_version(exchange)
         elif exchange.request.path == "/v1/subscribe":
             stream(exchange, int(exchange.request.query["after"]))
         else:
@@ -136,8 +136,8 @@ def test_subscribe_goes_on_where_the_connection_was_cut():
 
     def stream(exchange, after):
         exchange.begin_stream()
-        rest = LOG.after(after)
-        exchange.send("retry: 10\n\n" + event(rest[0]))
+        again, rest = (LOG.after(after)[:1], LOG.after(after)[1:]) if exchange.request is not server.asked("/v1/subscribe")[0] else ([], LOG.after(after))
+        exchange.send("retry: 10\n\n" + "".join(map(event, again + rest[:1])))
         if len(rest) > 1:
             exchange.send(event(rest[1])[:-5])
             exchange.cut()
@@ -147,7 +147,7 @@ def test_subscribe_goes_on_where_the_connection_was_cut():
     with feed(LOG, stream) as server:
         result = weasel("subscribe", "--after", 0, "--limit", 3, "--json", server=server.url)
     assert [json.loads(line) for line in result.stdout.splitlines()] == LOG.transactions
-    assert [request.query["after"] for request in server.asked("/v1/subscribe")] == ["0", "1", "2"]
+    assert [request.query["after"] for request in server.asked("/v1/subscribe")] == ["0", "0", "1"]
 
 
 def test_subscribe_resumes_at_progress():
@@ -161,7 +161,9 @@ def test_subscribe_resumes_at_progress():
             exchange.connection.recv(1)
 
     with feed(LOG, stream) as server:
-        result = weasel("subscribe", "--after", 0, "--limit", 2, "--json", server=server.url)
+        result = weasel(
+            "subscribe", "--after", 0, "--limit", 2, "--range", "a", "z", "--json", server=server.url
+        )
     assert result.returncode == 0, result.stderr
     assert [request.query["after"] for request in server.asked("/v1/subscribe")] == ["0", "2"]
 
@@ -321,7 +323,7 @@ def rows(path, table="kv"):
     with sqlite3.connect(path) as database:
         state = {bytes(key): bytes(value) for key, value in database.execute(f'SELECT key, value FROM "{table}"')}
         place = database.execute(
-            "SELECT version, last_version, log FROM weasel_follow WHERE table_name = ?", (table,)
+            "SELECT version, last_version, last_request_id FROM weasel_follow WHERE table_name = ?", (table,)
         ).fetchone()
     return state, place
 
@@ -334,7 +336,7 @@ def test_follow_applies_what_the_log_says(tmp_path):
     with feed(LOG, whole(LOG)) as server:
         result = follow(tmp_path / "db", "--until-end", server=server)
     assert result.returncode == 0, result.stderr
-    assert rows(tmp_path / "db") == ({b"d": b"4"}, (3, 3, "0123456789abcdef"))
+    assert rows(tmp_path / "db") == ({b"d": b"4"}, (3, 3, "r3"))
 
 
 def test_follow_resumes_and_has_tables_of_its_own(tmp_path):
@@ -345,23 +347,81 @@ def test_follow_resumes_and_has_tables_of_its_own(tmp_path):
         log.add(write("b", "2"), delete("a"))
         log.add(range_delete("x", "z"), step=5)
         assert follow(tmp_path / "db", "--until-end", server=server).returncode == 0
-    assert rows(tmp_path / "db") == ({b"": b"", b"b": b"2"}, (7, 7, "0123456789abcdef"))
+    assert rows(tmp_path / "db") == ({b"": b"", b"b": b"2"}, (7, 7, "r7"))
     with sqlite3.connect(tmp_path / "db") as database:
         assert database.execute('SELECT count(*) FROM "two ""words"""').fetchone() == (2,)
-    assert [request.query["after"] for request in server.asked("/v1/subscribe")] == ["0", "0", "1"]
+    assert [request.query["after"] for request in server.asked("/v1/subscribe")] == ["0", "0", "0"]
+
+
+def with_ids(log, prefix):
+    for one in log.transactions:
+        one["request_id"] = f"{prefix}{one['version']}"
+    return log
 
 
 def test_follow_refuses_another_log(tmp_path):
     with feed(LOG, whole(LOG)) as server:
         assert follow(tmp_path / "db", "--until-end", server=server).returncode == 0
-    other = FakeLog(*[[write("z", "9")]] * 4)
-    with feed(other, whole(other), log_id="fedcba9876543210") as server:
-        result = follow(tmp_path / "db", "--until-end", server=server)
-    assert result.returncode == 1
-    assert "has another log: fedcba9876543210, and not 0123456789abcdef" in result.stderr
-    assert rows(tmp_path / "db")[0] == {b"d": b"4"}
-    with feed(other, whole(other), epoch=2) as server:  # the same log after a restart
+    others = {
+        "other id": with_ids(FakeLog(*[[write("z", "9")]] * 4), "x"),
+        "other time": FakeLog(*[[write("z", "9")]] * 4),
+        "not there": FakeLog([write("z", "9")]),
+        "behind": with_ids(FakeLog([write("z", "9")]), "r"),
+    }
+    others["other time"].transactions[2]["timestamp"] = "2026-11-23T05:32:00.123457Z"
+    others["not there"].add(write("z", "9"), step=3)
+    for name, other in others.items():
+        with feed(other, whole(other)) as server:
+            result = follow(tmp_path / "db", "--until-end", server=server)
+        assert result.returncode == 1, name
+        assert "has another log" in result.stderr
+        assert rows(tmp_path / "db")[0] == {b"d": b"4"}
+    same = FakeLog(*[[write("z", "9")]] * 4)
+    with feed(same, whole(same)) as server:
         assert follow(tmp_path / "db", "--until-end", server=server).returncode == 0
+    assert rows(tmp_path / "db")[0] == {b"d": b"4", b"z": b"9"}
+
+
+def test_the_last_transaction_may_be_gone_from_the_log(tmp_path):
+    log = FakeLog([write("a", "1")], [write("a", "2")])
+
+    def stream(exchange, after):
+        if after < start_of_log - 1:
+            exchange.reply(410, problem(410, "The log begins later."))
+        else:
+            whole(log)(exchange, after)
+
+    start_of_log = 1
+    with feed(log, stream) as server:
+        assert follow(tmp_path / "db", "--until-end", server=server).returncode == 0
+        log.add(write("a", "3"))
+        start_of_log = 3
+        assert follow(tmp_path / "db", "--until-end", server=server).returncode == 0
+        assert rows(tmp_path / "db")[0] == {b"a": b"3"}
+        log.add(write("a", "4"))
+        start_of_log = 5
+        result = follow(tmp_path / "db", "--until-end", server=server)
+        assert result.returncode == 1
+        assert "The log begins later." in result.stderr
+
+
+def test_subscribe_finds_another_log_after_the_connection_was_cut():
+    other = with_ids(FakeLog(*[[write("z", "9")]] * 3), "x")
+    logs = iter([LOG, other])
+
+    def stream(exchange, after):
+        log = next(logs)
+        exchange.begin_stream()
+        exchange.send(event(log.after(after)[0]))
+        if log is LOG:
+            exchange.cut()
+        exchange.connection.recv(1)
+
+    with feed(LOG, stream) as server:
+        result = weasel("subscribe", "--after", 0, "--json", server=server.url)
+    assert result.returncode == 1
+    assert "has another log: its transaction 1 is not request r1 of 2026-" in result.stderr
+    assert len(result.stdout.splitlines()) == 1
 
 
 def test_follow_refuses_a_table_of_somebody_else(tmp_path):
@@ -519,3 +579,78 @@ def test_killed_at_random_it_ends_with_what_the_log_implies(tmp_path, seed):
     for one in log.transactions:
         apply(expected, one["operations"])
     assert rows(tmp_path / "db")[0] == expected
+
+
+# ---- with a real server ----
+
+
+def url_of(server):
+    return f"http://127.0.0.1:{server.address[1]}"
+
+
+@pytest.fixture
+def real(tmp_path):
+    """Starts a server on one log and one port, however often."""
+    port = 0
+
+    def begin():
+        nonlocal port
+        server = wire.weaseldb(f"log.directory={tmp_path}/log", f"http.port={port}")
+        port = server.address[1]
+        if server.get("/v1/subscribe", "OPTIONS").status == 404:
+            server.stop()
+            pytest.skip("this server has no feed")
+        return server
+
+    return begin
+
+
+def kill(server):
+    server.signal(signal.SIGKILL)
+    server.expect_exit = -signal.SIGKILL
+    server.stop()
+
+
+def test_follow_a_real_server_through_crashes_of_both(real, tmp_path):
+    chance = random.Random(5)
+    expected = {}
+    made = 0
+    follower = None
+    server = real()
+    for _ in range(4):
+        follower = follower or start("follow", "--sqlite", tmp_path / "db", server=url_of(server))
+        with server.connect() as connection:
+            for _ in range(150):
+                operations = [random_operation(chance) for _ in range(chance.randint(1, 4))]
+                body = json.dumps({"operations": operations}).encode()
+                answer = connection.get("/v1/commit", "POST", "Content-Type: application/json\r\n", body)
+                assert answer.status == 200
+                apply(expected, operations)
+                made = answer.json()["version"]
+        if chance.random() < 0.5:
+            follower.kill()
+            follower.communicate()
+            follower = None
+        kill(server)
+        server = real()
+    if follower:
+        wire.wait_for(lambda: place_of(tmp_path / "db") == made, lambda: str(place_of(tmp_path / "db")))
+        follower.send_signal(signal.SIGTERM)
+        _, errors = follower.communicate(timeout=wire.PATIENCE)
+        assert follower.returncode == 0, errors
+    assert weasel("follow", "--sqlite", tmp_path / "db", "--until-end", server=url_of(server)).returncode == 0
+    assert rows(tmp_path / "db")[0] == expected
+    lines = weasel("subscribe", "--after", 0, "--until-end", "--json", server=url_of(server)).stdout.splitlines()
+    assert [json.loads(line)["version"] for line in lines] == list(range(1, made + 1))
+    server.stop()
+
+
+def test_subscribe_to_a_range_of_a_real_server(real):
+    server = real()
+    url = url_of(server)
+    assert weasel("commit", "--write", "a=1", "--write", "c=2", server=url).returncode == 0
+    assert weasel("commit", "--delete-range", "a", "z", server=url).returncode == 0
+    result = weasel("subscribe", "--after", 0, "--until-end", "--range", "b", "d", server=url)
+    assert re.sub(r"version.*", "", result.stdout) == "\n  write c = 2\n\n  delete-range b to d\n"
+    assert weasel("subscribe", "--after", 3, server=url).returncode == 2
+    server.stop()
