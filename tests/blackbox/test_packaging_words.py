@@ -73,6 +73,18 @@ def test_each_option_of_a_command(command):
     assert set(re.findall(r"'(?:\*|\([^)]*\))?(--[a-z0-9-]+)\[", text)) == expected
 
 
+def test_options_of_log():
+    expected = set()
+    for action in ("dump", "verify", "repair"):
+        expected |= options(wire.BUILD / "weasel", "log", action)
+    assert completed("log", "dump", "--") == expected
+    assert completed("log", "") == {"dump", "verify", "repair", "--help"}
+    fish = re.findall(r"^__weasel_option log ([a-z-]+)", (PACKAGING / "completions/weasel.fish").read_text(), re.M)
+    assert {"--" + one for one in fish} | {"--help"} == expected
+    zsh = re.search(r"^log\)(.*?);;$", (PACKAGING / "completions/_weasel").read_text(), re.M | re.S).group(1)
+    assert set(re.findall(r"'(--[a-z-]+)\[", zsh)) | {"--help"} == expected
+
+
 def test_each_command():
     listed = re.findall(r"^  ([a-z]+) +\w", help_of(wire.BUILD / "weasel"), re.M)
     assert set(COMMANDS) | {"log"} == set(listed)
