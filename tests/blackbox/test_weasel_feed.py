@@ -136,8 +136,10 @@ def test_subscribe_goes_on_where_the_connection_was_cut():
 
     def stream(exchange, after):
         exchange.begin_stream()
-        again, rest = (LOG.after(after)[:1], LOG.after(after)[1:]) if exchange.request is not server.asked("/v1/subscribe")[0] else ([], LOG.after(after))
-        exchange.send("retry: 10\n\n" + "".join(map(event, again + rest[:1])))
+        rest = LOG.after(after)
+        if exchange.request is not server.asked("/v1/subscribe")[0]:
+            exchange.send(event(rest.pop(0)))  # once more
+        exchange.send("retry: 10\n\n" + event(rest[0]))
         if len(rest) > 1:
             exchange.send(event(rest[1])[:-5])
             exchange.cut()
@@ -380,6 +382,20 @@ def test_follow_refuses_another_log(tmp_path):
     with feed(same, whole(same)) as server:
         assert follow(tmp_path / "db", "--until-end", server=server).returncode == 0
     assert rows(tmp_path / "db")[0] == {b"d": b"4", b"z": b"9"}
+
+
+def test_progress_past_a_transaction_that_is_not_there_is_another_log(tmp_path):
+    def stream(exchange, _):
+        exchange.begin_stream()
+        exchange.send(progress(3))
+        exchange.connection.recv(1)
+
+    with feed(LOG, whole(LOG)) as server:
+        assert follow(tmp_path / "db", "--until-end", server=server).returncode == 0
+    with feed(LOG, stream) as server:
+        result = follow(tmp_path / "db", "--until-end", server=server)
+    assert result.returncode == 1
+    assert "has another log" in result.stderr
 
 
 def test_the_last_transaction_may_be_gone_from_the_log(tmp_path):
