@@ -203,8 +203,12 @@ static void free_answer(struct bytes answer)
 static void test_answers_of_the_codec(void **state)
 {
     static const struct txn_result results[] = {
-        {.http_status = 200, .status = "committed", .version = 300},
-        {.http_status = 409, .status = "not_committed", .reason = "conflict", .version = 299},
+        {.http_status = 200, .status = "committed", .has_version = true, .version = 300},
+        {.http_status = 409,
+         .status = "not_committed",
+         .reason = "conflict",
+         .has_version = true,
+         .version = 299},
         {.http_status = 503, .status = "not_committed", .detail = "full"},
         {.http_status = 422, .status = "not_committed", .detail = "used before"},
     };
