@@ -65,23 +65,39 @@ static struct bytes split_unquoted(struct bytes *rest, char separator)
     return head;
 }
 
-/* Whether the parameters of a media range carry a weight of zero ("q=0", "q=0.000"). */
-static bool weight_is_zero(struct bytes parameters)
+/* "0.5" in thousandths (RFC 9110 section 12.4.2). What is no weight weighs all: a client that sends
+ * nonsense gets what it named. */
+static unsigned weight_read(struct bytes text)
+{
+    if (text.size == 0 || text.data[0] != '0') {
+        return HTTP_WEIGHT_MAX;
+    }
+    unsigned weight = 0;
+    unsigned place = HTTP_WEIGHT_MAX / 10;
+    for (size_t i = 1; i < text.size; i++) {
+        if (i == 1 && text.data[i] == '.') {
+            continue;
+        }
+        if (i == 1 || text.data[i] < '0' || text.data[i] > '9') {
+            return HTTP_WEIGHT_MAX;
+        }
+        weight += place * (unsigned)(text.data[i] - '0');
+        place /= 10;
+    }
+    return weight;
+}
+
+/* The weight among the parameters of a media range. */
+static unsigned weight_of(struct bytes parameters)
 {
     while (parameters.size > 0) {
         struct bytes value = split_unquoted(&parameters, ';');
         struct bytes name = bytes_trim(bytes_split(&value, '='));
-        if (!bytes_equal_fold(name, BYTES("q"))) {
-            continue;
+        if (bytes_equal_fold(name, BYTES("q"))) {
+            return weight_read(bytes_trim(value));
         }
-        value = bytes_trim(value);
-        bool zero = value.size > 0;
-        for (size_t i = 0; i < value.size; i++) {
-            zero = zero && (value.data[i] == '0' || value.data[i] == '.');
-        }
-        return zero;
     }
-    return false;
+    return HTTP_WEIGHT_MAX;
 }
 
 /* How closely `range` names `media_type`: 0 not at all, 1 any type, 2 its type, 3 exactly it. */
@@ -99,25 +115,25 @@ static unsigned range_match(struct bytes range, struct bytes media_type)
     return any_subtype && bytes_equal_fold(type, bytes_split(&media_type, '/')) ? 2 : 0;
 }
 
-bool http_accepts(struct bytes accept, struct bytes media_type)
+unsigned http_accept_weight(struct bytes accept, struct bytes media_type, unsigned *out_match)
 {
+    *out_match = 0;
     if (bytes_trim(accept).size == 0) {
-        return true;
+        return HTTP_WEIGHT_MAX;
     }
-    unsigned best = 0;
-    bool allowed = false;
+    unsigned weight = 0;
     while (accept.size > 0) {
         struct bytes parameters = split_unquoted(&accept, ',');
         struct bytes range = bytes_trim(bytes_split(&parameters, ';'));
         unsigned match = range_match(range, media_type);
-        if (match == 0 || match < best) {
+        if (match == 0 || match < *out_match) {
             continue;
         }
-        bool zero = weight_is_zero(parameters);
-        allowed = !zero || (match == best && allowed);
-        best = match;
+        unsigned here = weight_of(parameters);
+        weight = match == *out_match && weight > here ? weight : here;
+        *out_match = match;
     }
-    return allowed;
+    return weight;
 }
 
 static int hex_value(char c)

@@ -74,9 +74,12 @@ bool http_list_has_token(struct bytes list, struct bytes token);
 /* The media type of a Content-Type value: without parameters and blanks; compare case-folded. */
 struct bytes http_media_type(struct bytes content_type);
 
-/* Whether an Accept value allows `media_type` ("type/subtype"), by the most specific matching
- * range; q=0 forbids; an absent or empty value allows everything (RFC 9110 section 12.5.1). */
-bool http_accepts(struct bytes accept, struct bytes media_type);
+/* How much an Accept value wants `media_type` ("type/subtype"), by the range that matches it most
+ * closely: from 0, not at all, to HTTP_WEIGHT_MAX; an absent or empty value wants everything (RFC
+ * 9110 section 12.5.1). *out_match tells how closely: 3 by its name, 2 its type, 1 any type, 0 no
+ * range at all. */
+enum { HTTP_WEIGHT_MAX = 1000 };
+unsigned http_accept_weight(struct bytes accept, struct bytes media_type, unsigned *out_match);
 
 /* Decodes %XX into *out: a view of `encoded` itself when there is nothing to decode, else arena
  * memory. `plus_is_space` is for query strings. ERR_INVALID: a bad escape or %00.

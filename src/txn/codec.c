@@ -40,28 +40,35 @@ const struct txn_codec *txn_codec_of(struct bytes content_type)
     return NULL;
 }
 
-static bool is_accepted(struct bytes accept, const struct txn_codec *codec)
+/* A codec's names are one type, so the closest mention of any of them counts. */
+static unsigned accept_weight(struct bytes accept, const struct txn_codec *codec)
 {
+    unsigned weight = 0;
+    unsigned closest = 0;
     for (const char *const *known = codec->media_types; *known != NULL; known++) {
-        if (http_accepts(accept, bytes_from_string(*known))) {
-            return true;
+        unsigned match;
+        unsigned here = http_accept_weight(accept, bytes_from_string(*known), &match);
+        if (match > closest || (match == closest && here > weight)) {
+            weight = here;
+            closest = match;
         }
     }
-    return false;
+    return weight;
 }
 
 const struct txn_codec *txn_codec_for_answer(struct bytes accept, const struct txn_codec *preferred)
 {
-    if (preferred == NULL) {
-        preferred = codecs[0];
+    const struct txn_codec *best = preferred == NULL ? codecs[0] : preferred;
+    if (accept.size == 0) {
+        return best;
     }
-    if (is_accepted(accept, preferred)) {
-        return preferred;
-    }
+    unsigned weight = accept_weight(accept, best);
     for (unsigned i = 0; i < CODECS; i++) {
-        if (is_accepted(accept, codecs[i])) {
-            return codecs[i];
+        unsigned here = accept_weight(accept, codecs[i]);
+        if (here > weight) {
+            best = codecs[i];
+            weight = here;
         }
     }
-    return preferred;
+    return best;
 }

@@ -45,8 +45,8 @@ extern const char *const txn_codec_media_types[];
 /* The codec for a Content-Type value (parameters ignored, case folded); NULL: none. */
 const struct txn_codec *txn_codec_of(struct bytes content_type);
 
-/* The codec for an answer: the first of `preferred` and then the registry's that `accept` allows;
- * `preferred` (NULL: JSON) when it allows none. */
+/* The codec for an answer: the one that `accept` wants most; of several, and when it wants none,
+ * `preferred` (NULL: JSON), then the registry's order. */
 const struct txn_codec *txn_codec_for_answer(struct bytes accept,
                                              const struct txn_codec *preferred);
 

@@ -2,29 +2,31 @@
 /*
  * Protobuf: the messages of api/weaseldb.proto, unpacked by protobuf-c with the arena as allocator.
  *
- * protobuf-c says of a broken message only that it is one, keeps what it does not know, lets the
- * last of repeated fields win and ends strings at a NUL. A scan of the bytes finds and
- * names all of these, but costs half as much as unpacking. So it is left out when it would find
- * nothing: what was unpacked needs at least as many bytes as a writer would take for it. If the
- * body has just as many, there is nothing in it that the messages do not have: each field on the
- * wire that is unknown, overwritten by another, cut off at a NUL or written longer than need be
- * (the one that the scan lets through) adds bytes that are in no message.
+ * What protobuf-c does not tell, txn/protobuf_scan.c finds and names, but that costs half as much
+ * as unpacking. So it is left out when it would find nothing, which the sizes tell: what was
+ * unpacked is measured as a writer would write it, each tag, length and number in its fewest bytes.
+ *
+ *  1. A field on the wire that is in a message afterwards takes at least as many bytes as measured:
+ *     more when its tag, length or number is longer than need be, or a string holds a NUL, at which
+ *     it was measured to end.
+ *  2. A field that is in no message afterwards, being unknown, or overwritten by another of its
+ *     name or oneof, takes two bytes or more and is measured with none.
+ *  3. A message that came in two parts was merged. It is measured with one tag instead of two, and
+ *     the length of both together takes no more bytes than the two lengths.
+ *
+ * By induction from the innermost out, a message is measured as at most what it takes on the wire,
+ * and as just that only if none of these is in it. The one mistake that adds no byte is a number
+ * of ten bytes with bits beyond 2^64, which protobuf-c drops: what remains is above 2^53 if it
+ * still needs ten bytes, and that is refused. Tests compare with a scan of every body.
  *
  * A message ends where the body does, so a body cut between two fields is another, shorter message.
  */
 #include "base/check.h"
 #include "txn/builder.h"
 #include "txn/codec.h"
+#include "txn/protobuf_scan.h"
 
 #include <weaseldb.pb-c.h>
-
-enum {
-    WIRE_VARINT = 0,
-    WIRE_LENGTH = 2,
-    VARINT_BYTES_MAX = 10,
-    DEPTH_MAX = 4,  /* batch, transaction, operation, write */
-    FIELDS_MAX = 5, /* of one message of a request */
-};
 
 /* ---- the arena as protobuf-c's allocator ---- */
 
@@ -37,199 +39,6 @@ static void protobuf_free(void *context, void *pointer)
 {
     (void)context; /* it goes with the arena */
     (void)pointer;
-}
-
-/* ---- the scan ---- */
-
-/* The messages of a request; those with the same fields share one. */
-enum message {
-    MESSAGE_COMMIT,
-    MESSAGE_BATCH,
-    MESSAGE_PRECONDITION,
-    MESSAGE_OPERATION,
-    MESSAGE_KEY,   /* PointRead, Delete */
-    MESSAGE_RANGE, /* RangeRead, RangeDelete */
-    MESSAGE_WRITE,
-};
-
-enum kind { KIND_NONE, KIND_NUMBER, KIND_BYTES, KIND_STRING, KIND_MESSAGE, KIND_LIST };
-
-/* What api/weaseldb.proto says of a field, in as few bytes as the scan can do with. */
-struct rule {
-    uint8_t kind;
-    uint8_t tag;    /* number and wire type */
-    uint8_t name;   /* enum txn_field; the members of a oneof are all `type` */
-    uint8_t once;   /* a bit that stands for the field, or its oneof; 0: it may come repeatedly */
-    uint8_t inside; /* enum message */
-};
-
-#define NUMBER(number, name, once) [number] = {KIND_NUMBER, (number) << 3, name, once, 0}
-#define BYTES_OF(number, name, once) [number] = {KIND_BYTES, (number) << 3 | 2, name, once, 0}
-#define STRING(number, name, once) [number] = {KIND_STRING, (number) << 3 | 2, name, once, 0}
-#define LIST(number, name, inside) [number] = {KIND_LIST, (number) << 3 | 2, name, 0, inside}
-#define ONE_OF(number, inside)                                                                     \
-    [number] = {KIND_MESSAGE, (number) << 3 | 2, TXN_FIELD_TYPE, 1, inside}
-
-static const struct rule rules[][FIELDS_MAX + 1] = {
-    [MESSAGE_COMMIT] = {STRING(1, TXN_FIELD_REQUEST_ID, 1), STRING(2, TXN_FIELD_LEADER, 2),
-                        NUMBER(3, TXN_FIELD_READ_VERSION, 4),
-                        LIST(4, TXN_FIELD_PRECONDITIONS, MESSAGE_PRECONDITION),
-                        LIST(5, TXN_FIELD_OPERATIONS, MESSAGE_OPERATION)},
-    [MESSAGE_BATCH] = {LIST(1, TXN_FIELD_TRANSACTIONS, MESSAGE_COMMIT)},
-    [MESSAGE_PRECONDITION] = {ONE_OF(1, MESSAGE_KEY), ONE_OF(2, MESSAGE_RANGE),
-                              NUMBER(3, TXN_FIELD_VERSION, 2)},
-    [MESSAGE_OPERATION] = {ONE_OF(1, MESSAGE_WRITE), ONE_OF(2, MESSAGE_KEY),
-                           ONE_OF(3, MESSAGE_RANGE)},
-    [MESSAGE_KEY] = {BYTES_OF(1, TXN_FIELD_KEY, 1)},
-    [MESSAGE_RANGE] = {BYTES_OF(1, TXN_FIELD_BEGIN, 1), BYTES_OF(2, TXN_FIELD_END, 2)},
-    [MESSAGE_WRITE] = {BYTES_OF(1, TXN_FIELD_KEY, 1), BYTES_OF(2, TXN_FIELD_VALUE, 2)},
-};
-
-/* A message that the scan is in. */
-struct frame {
-    const uint8_t *end;
-    enum message message;
-    unsigned seen;  /* the `once` bits of its fields so far */
-    uint32_t count; /* of its operations, or of its transactions, so far */
-    uint32_t precondition_count;
-};
-
-static enum err refuse_at(struct txn_builder *builder, const uint8_t *start, const uint8_t *at,
-                          const char *why)
-{
-    return txn_build_refuse_body(builder, "Protobuf", why, (size_t)(at - start));
-}
-
-static enum err refuse_unknown(struct txn_builder *builder, uint64_t number)
-{
-    char digits[20];
-    return txn_build_refuse_name(builder, bytes_of(digits, bytes_format_u64(digits, number)),
-                                 false);
-}
-
-/* False: it does not end before `end`, or does not fit. */
-static bool take_long_varint(const uint8_t **at, const uint8_t *end, uint64_t *out)
-{
-    const uint8_t *from = *at;
-    uint64_t value = 0;
-    for (unsigned i = 0; i < VARINT_BYTES_MAX && from + i < end; i++) {
-        value |= (uint64_t)(from[i] & 0x7f) << (7 * i);
-        if (from[i] < 0x80) {
-            *out = value;
-            *at = from + i + 1;
-            return i + 1 < VARINT_BYTES_MAX || from[i] <= 1;
-        }
-    }
-    return false;
-}
-
-static inline bool take_varint(const uint8_t **at, const uint8_t *end, uint64_t *out)
-{
-    if (*at < end && **at < 0x80) { /* nearly always */
-        *out = *(*at)++;
-        return true;
-    }
-    return take_long_varint(at, end, out);
-}
-
-/* The message inside of `outer` has ended: what is said from here on is about the latter. */
-static void leave_element(struct txn_builder *builder, enum message outer)
-{
-    if (outer == MESSAGE_COMMIT || outer == MESSAGE_BATCH) {
-        builder->index = -1;
-    }
-    if (outer == MESSAGE_BATCH) {
-        builder->transaction = -1;
-    }
-}
-
-/* Tells the builder which element of a list comes. */
-static void enter_element(struct txn_builder *builder, struct frame *frame, enum txn_field list)
-{
-    if (list == TXN_FIELD_TRANSACTIONS) {
-        builder->transaction = frame->count++;
-        return;
-    }
-    builder->list = list;
-    builder->index = list == TXN_FIELD_OPERATIONS ? frame->count++ : frame->precondition_count++;
-}
-
-/* Finds the rule for a tag of the message in `frame`, and checks that it may come. */
-static inline enum err check_tag(struct txn_builder *builder, struct frame *frame, uint64_t tag,
-                                 const struct rule **out_rule)
-{
-    const struct rule *rule = &rules[frame->message][tag >> 3 <= FIELDS_MAX ? tag >> 3 : 0];
-    if (rule->tag != tag || (frame->seen & rule->once) != 0) {
-        return rule->kind == KIND_NONE ? refuse_unknown(builder, tag >> 3)
-               : rule->tag != tag ? txn_build_refuse(builder, rule->name, "has the wrong wire type")
-                                  : txn_build_refuse(builder, rule->name, "is there twice");
-    }
-    if (rule->kind == KIND_NONE) {
-        return refuse_unknown(builder, tag >> 3);
-    }
-    frame->seen |= rule->once;
-    *out_rule = rule;
-    return OK;
-}
-
-/* Walks through all fields of all messages, outermost first, without recursion. ERR_INVALID: the
- * problem names the first that is not as it must be. */
-static enum err scan_body(struct txn_builder *builder, enum message message, struct bytes body)
-{
-    if (body.size == 0) {
-        return OK;
-    }
-    builder->transaction = -1;
-    builder->index = -1;
-    const uint8_t *const start = (const uint8_t *)body.data;
-    const uint8_t *at = start;
-    struct frame outer[DEPTH_MAX]; /* those around the current one */
-    struct frame frame = {.end = start + body.size, .message = message};
-    unsigned depth = 0;
-    for (;;) {
-        if (at == frame.end) {
-            if (depth == 0) {
-                return OK;
-            }
-            frame = outer[--depth];
-            leave_element(builder, frame.message);
-            continue;
-        }
-        const uint8_t *field = at;
-        const struct rule *rule = NULL;
-        uint64_t number;
-        if (!take_varint(&at, frame.end, &number)) {
-            return refuse_at(builder, start, field, "a tag is cut off or does not fit");
-        }
-        enum err err = check_tag(builder, &frame, number, &rule);
-        if (err != OK) {
-            return err;
-        }
-        if (!take_varint(&at, frame.end, &number)) {
-            return refuse_at(builder, start, field, "a number is cut off or does not fit");
-        }
-        if (rule->kind == KIND_NUMBER) {
-            continue;
-        }
-        if (number > (size_t)(frame.end - at)) {
-            return refuse_at(builder, start, field, "a length goes beyond the end");
-        }
-        if (rule->kind == KIND_BYTES) {
-            at += number;
-        } else if (rule->kind == KIND_STRING) {
-            if (memchr(at, 0, (size_t)number) != NULL) {
-                return txn_build_refuse(builder, rule->name, "must not have a NUL");
-            }
-            at += number;
-        } else {
-            if (rule->kind == KIND_LIST) {
-                enter_element(builder, &frame, rule->name);
-            }
-            CHECK(depth < DEPTH_MAX);
-            outer[depth++] = frame;
-            frame = (struct frame){.end = at + number, .message = rule->inside};
-        }
-    }
 }
 
 /* ---- transactions ---- */
@@ -374,32 +183,31 @@ static enum err read_batch(struct txn_builder *builder, const Weaseldb__V1__Comm
 /* ---- decoding ---- */
 
 /* *out lives as long as the arena. */
-static enum err unpack(struct txn_builder *builder, enum message message, struct bytes body,
+static enum err unpack(struct txn_builder *builder, bool is_batch, struct bytes body,
                        ProtobufCMessage **out)
 {
-    const ProtobufCMessageDescriptor *type = message == MESSAGE_BATCH
-                                                 ? &weaseldb__v1__commit_batch__descriptor
-                                                 : &weaseldb__v1__commit_request__descriptor;
+    const ProtobufCMessageDescriptor *type = is_batch ? &weaseldb__v1__commit_batch__descriptor
+                                                      : &weaseldb__v1__commit_request__descriptor;
     ProtobufCAllocator allocator = {protobuf_alloc, protobuf_free, builder->arena};
     *out = protobuf_c_message_unpack(type, &allocator, body.size, (const uint8_t *)body.data);
     if (*out != NULL) {
         return OK;
     }
     /* What the scan finds nothing wrong with fails for want of memory only. */
-    enum err err = scan_body(builder, message, body);
+    enum err err = protobuf_scan(builder, is_batch, body);
     return err != OK ? err : ERR_MEMORY;
 }
 
 /* The verdict on a body of which `size` bytes were understood, with what the rules said of those.
  */
-static enum err judge(struct txn_builder *builder, enum message message, struct bytes body,
-                      size_t size, enum err err)
+static enum err judge(struct txn_builder *builder, bool is_batch, struct bytes body, size_t size,
+                      enum err err)
 {
     if (err == ERR_MEMORY || (err == OK && size == body.size)) {
         return err;
     }
     /* What else is in the body explains more than what is missing without it. */
-    enum err scanned = scan_body(builder, message, body);
+    enum err scanned = protobuf_scan(builder, is_batch, body);
     return scanned != OK ? scanned : err;
 }
 
@@ -412,12 +220,12 @@ static enum err protobuf_decode_commit(struct bytes body, const struct txn_limit
     struct txn txn;
     size_t size = 0;
     txn_builder_init(&builder, limits, arena, out_problem);
-    enum err err = unpack(&builder, MESSAGE_COMMIT, body, &message);
+    enum err err = unpack(&builder, false, body, &message);
     if (err != OK) {
         return err;
     }
     err = read_transaction(&builder, -1, (Weaseldb__V1__CommitRequest *)message, &txn, &size);
-    err = judge(&builder, MESSAGE_COMMIT, body, size, err);
+    err = judge(&builder, false, body, size, err);
     if (err == OK) {
         *out = txn;
     }
@@ -433,12 +241,12 @@ static enum err protobuf_decode_batch(struct bytes body, const struct txn_limits
     struct txn_batch batch;
     size_t size = 0;
     txn_builder_init(&builder, limits, arena, out_problem);
-    enum err err = unpack(&builder, MESSAGE_BATCH, body, &message);
+    enum err err = unpack(&builder, true, body, &message);
     if (err != OK) {
         return err;
     }
     err = read_batch(&builder, (Weaseldb__V1__CommitBatch *)message, &batch, &size);
-    err = judge(&builder, MESSAGE_BATCH, body, size, err);
+    err = judge(&builder, true, body, size, err);
     if (err == OK) {
         *out = batch;
     }

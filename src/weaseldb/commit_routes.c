@@ -66,13 +66,16 @@ static struct passage *make_passage(struct exchange *exchange, uint32_t count)
 
 /* The header Idempotency-Key is another way to send a request_id. The draft standard puts it in
  * double quotes, which do not belong to it. */
-static struct bytes idempotency_key(const struct exchange *exchange)
+static struct bytes unquoted(struct bytes key)
 {
-    struct bytes key = http_request_header(&exchange->request, BYTES("Idempotency-Key"));
-    if (key.size >= 2 && key.data[0] == '"' && key.data[key.size - 1] == '"') {
-        key = bytes_of(key.data + 1, key.size - 2);
-    }
-    return key;
+    return key.size >= 2 && key.data[0] == '"' && key.data[key.size - 1] == '"'
+               ? bytes_of(key.data + 1, key.size - 2)
+               : key;
+}
+
+static bool is_idempotency_key(const struct http_header *header)
+{
+    return bytes_equal_fold(header->name, BYTES("Idempotency-Key"));
 }
 
 static bool is_request_id(struct bytes id)
@@ -85,21 +88,34 @@ static bool is_request_id(struct bytes id)
     return id.size >= 1 && id.size <= TXN_REQUEST_ID_BYTES_MAX;
 }
 
-/* NULL, or what is wrong with the two names. */
+/* NULL, or what is wrong with the names. Each of several headers must agree with the rest. */
 static const char *take_idempotency_key(const struct exchange *exchange, struct txn *txn)
 {
-    struct bytes key = idempotency_key(exchange);
-    if (key.data == NULL) {
-        return NULL;
+    for (unsigned i = 0; i < exchange->request.header_count; i++) {
+        const struct http_header *header = &exchange->request.headers[i];
+        if (!is_idempotency_key(header)) {
+            continue;
+        }
+        struct bytes key = unquoted(header->value);
+        if (!is_request_id(key)) {
+            return "The header Idempotency-Key must be 1 to 128 printable ASCII characters.";
+        }
+        if (txn->request_id.size > 0 && !bytes_equal(txn->request_id, key)) {
+            return "The header Idempotency-Key and the field request_id differ, or there are "
+                   "several such headers; send one of them.";
+        }
+        txn->request_id = key;
     }
-    if (!is_request_id(key)) {
-        return "The header Idempotency-Key must be 1 to 128 printable ASCII characters.";
-    }
-    if (txn->request_id.size > 0 && !bytes_equal(txn->request_id, key)) {
-        return "The header Idempotency-Key and the field request_id differ; send one of them.";
-    }
-    txn->request_id = key;
     return NULL;
+}
+
+static bool has_idempotency_key(const struct exchange *exchange)
+{
+    bool has = false;
+    for (unsigned i = 0; i < exchange->request.header_count; i++) {
+        has = has || is_idempotency_key(&exchange->request.headers[i]);
+    }
+    return has;
 }
 
 /* What decoding said, when that was not OK. */
@@ -159,7 +175,7 @@ static enum handler_verdict commit_batch(struct exchange *exchange, void *contex
     if (!query_read(exchange, NULL, 0)) {
         return HANDLER_ANSWERED;
     }
-    if (idempotency_key(exchange).data != NULL) {
+    if (has_idempotency_key(exchange)) {
         return answer_bad_request(exchange, "request-id",
                                   "The header Idempotency-Key names one transaction; those of a "
                                   "batch carry a request_id each.");

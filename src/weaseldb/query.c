@@ -23,6 +23,16 @@ __attribute__((format(printf, 3, 4))) static bool refuse(struct exchange *exchan
     return false;
 }
 
+static bool refuse_no_memory(struct exchange *exchange)
+{
+    exchange_answer_problem(
+        exchange, &(struct http_problem){.status = 503,
+                                         .type = "memory",
+                                         .detail = "The server has no memory left for this "
+                                                   "request; try again later."});
+    return false;
+}
+
 static bool refuse_unknown(struct exchange *exchange, const struct query_parameter *parameters,
                            size_t count, struct bytes name)
 {
@@ -58,7 +68,11 @@ bool query_read(struct exchange *exchange, struct query_parameter *parameters, s
                           "The query parameter %s was sent more than once; once is allowed.",
                           parameter->name);
         }
-        if (http_percent_decode(exchange->arena, value, true, &parameter->value) != OK) {
+        enum err err = http_percent_decode(exchange->arena, value, true, &parameter->value);
+        if (err == ERR_MEMORY) {
+            return refuse_no_memory(exchange);
+        }
+        if (err != OK) {
             return refuse(exchange, "malformed-parameter",
                           "The query parameter %s holds a bad percent escape.", parameter->name);
         }

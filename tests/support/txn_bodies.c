@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "http/request.h"
+#include "txn/protobuf_scan.h"
 
 #include <inttypes.h>
 #include <msgpack.h>
@@ -447,6 +448,31 @@ void decode_free(struct decoded *decoded)
     arena_reset(&decoded->arena);
     chunk_pool_deinit(&decoded->pool);
     body_free(&decoded->body);
+}
+
+void decode_check_scan(const struct decoded *decoded, struct bytes data, bool is_batch)
+{
+    struct memory_budget budget;
+    struct chunk_pool pool;
+    struct arena arena;
+    struct txn_builder builder;
+    struct http_problem problem;
+    memory_budget_init(&budget, 1 << 20);
+    chunk_pool_init(&pool, &budget, 0);
+    arena_init(&arena, &pool);
+    txn_builder_init(&builder, &body_limits, &arena, &problem);
+    enum err err = protobuf_scan(&builder, is_batch, data);
+    if (err != OK) {
+        CHECK(err == ERR_INVALID);
+        CHECK(decoded->err == ERR_INVALID);
+        CHECK(strcmp(decoded->problem.type, problem.type) == 0);
+        CHECK(strcmp(decoded->problem.detail, problem.detail) == 0);
+    } else {
+        CHECK(decoded->err != ERR_MEMORY);
+        CHECK(decoded->err == OK || strcmp(decoded->problem.type, "malformed-body") != 0);
+    }
+    arena_reset(&arena);
+    chunk_pool_deinit(&pool);
 }
 
 bool txn_equal(const struct txn *a, const struct txn *b)

@@ -63,6 +63,11 @@ void decode_batch(struct decoded *out, enum body_format format, struct bytes dat
 
 void decode_free(struct decoded *decoded);
 
+/* Checks that `decoded`, of the Protobuf body `data`, came out as if every body were scanned: what
+ * the scan refuses was refused in its words, and nothing else was as something that it looks for.
+ */
+void decode_check_scan(const struct decoded *decoded, struct bytes data, bool is_batch);
+
 /* Everything but version_max and payload_hash, which a written txn need not have. */
 bool txn_equal(const struct txn *a, const struct txn *b);
 

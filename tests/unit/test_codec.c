@@ -471,11 +471,17 @@ static void test_answer_format(void **state)
     expect_answer("application/*", protobuf, "protobuf");
     expect_answer("application/json", protobuf, "json");
     expect_answer("application/x-msgpack", protobuf, "msgpack");
-    expect_answer("application/protobuf;q=0, */*", protobuf, "protobuf"); /* as x-protobuf */
-    expect_answer("application/protobuf;q=0, application/x-protobuf;q=0, */*", protobuf, "json");
+    expect_answer("application/protobuf;q=0, */*", protobuf, "json"); /* by any of its names */
+    expect_answer("application/x-protobuf;q=0, */*", protobuf, "json");
+    expect_answer("application/x-protobuf, application/protobuf;q=0", protobuf, "protobuf");
     expect_answer("text/html", protobuf, "protobuf"); /* rather than no answer */
     expect_answer("text/html", NULL, "json");
-    expect_answer("application/msgpack, application/json;q=0.5", NULL, "json");
+    expect_answer("application/msgpack, application/json;q=0.5", NULL, "msgpack");
+    expect_answer("application/json;q=0.4, application/vnd.msgpack;q=0.5", protobuf, "msgpack");
+    expect_answer("application/msgpack, application/json", protobuf, "json"); /* as registered */
+    expect_answer("*/*;q=0.1, application/x-msgpack", NULL, "msgpack");
+    expect_answer("*/*;q=0.9, application/json;q=0.1", NULL, "msgpack");
+    expect_answer("*/*;q=0", protobuf, "protobuf");
     expect_answer("application/msgpack", NULL, "msgpack");
 }
 

@@ -149,9 +149,16 @@ static void test_broken(void **state)
         {RAW("\x12\x02"
              "a"),
          "a length goes beyond the end, at byte 0."},
-        {RAW("\x12\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"
+        {RAW("\x12\xff\xff\xff\xff\x7f"
              "a"),
-         "a length goes beyond the end"},
+         "a length goes beyond the end, at byte 0."},
+        /* tags and lengths that no reader takes, although they would be small */
+        {RAW("\x98\x80\x80\x80\x80\x00\x05"), "a tag is cut off or does not fit, at byte 0."},
+        {RAW("\x12\x81\x80\x80\x80\x80\x00"
+             "a"),
+         "a number is cut off or does not fit, at byte 0."},
+        {RAW("\x2a\x09\x12\x07\x8a\x80\x80\x80\x80\x00\x00"), "a tag is cut off"},
+        {RAW("\x2a\x09\x12\x07\x0a\x80\x80\x80\x80\x80\x00"), "a number is cut off"},
         {RAW("\x2a\x04\x12\x02\x0a\x01"
              "a"),
          "a length goes beyond the end, at byte 4."},
@@ -173,7 +180,8 @@ static void test_accepted(void **state)
     static const struct bytes bodies[] = {
         RAW(""),
         /* numbers longer than need be, in tags, lengths and values */
-        RAW("\xaa\x80\x00\x84\x00\x12\x02\x0a\x00\x18\x85\x80\x80\x80\x80\x80\x80\x80\x80\x00"),
+        RAW("\xaa\x80\x80\x80\x00\x84\x80\x80\x80\x00\x12\x02\x0a\x00\x18\x85\x80\x80\x80\x80\x80"
+            "\x80\x80\x80\x00"),
         /* elements of two lists in turn, and a single field behind them */
         RAW("\x2a\x04\x12\x02\x0a\x00\x22\x04\x0a\x02\x0a\x00\x2a\x04\x12\x02\x0a\x00"
             "\x22\x06\x0a\x02\x0a\x00\x18\x07\x18\x05"),
@@ -212,12 +220,183 @@ static void test_many_elements(void **state)
     free(body);
 }
 
+/* ---- the scan and its absence ---- */
+
+/* Numbers with mistakes now and then, for bodies that are nearly right. */
+struct chance {
+    uint64_t state;
+    unsigned mistakes_in_256;
+};
+
+static uint32_t chance_below(struct chance *chance, uint32_t limit)
+{
+    /* splitmix64 */
+    uint64_t z = chance->state += UINT64_C(0x9e3779b97f4a7c15);
+    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return (uint32_t)((z ^ (z >> 31)) >> 32) % limit;
+}
+
+static bool chance_mistake(struct chance *chance)
+{
+    return chance_below(chance, 256) < chance->mistakes_in_256;
+}
+
+static void put_varint(struct body *body, struct chance *chance, uint64_t number)
+{
+    unsigned char bytes[12];
+    size_t size = 0;
+    for (; number > 0x7f; number >>= 7) {
+        bytes[size++] = (unsigned char)(number | 0x80);
+    }
+    bytes[size++] = (unsigned char)number;
+    if (chance_mistake(chance)) { /* longer than need be, or than allowed */
+        bytes[size - 1] |= 0x80;
+        for (uint32_t more = chance_below(chance, 3); more > 0 && size + 1 < sizeof bytes; more--) {
+            bytes[size++] = 0x80;
+        }
+        bytes[size++] = (unsigned char)(chance_below(chance, 4) == 0 ? chance_below(chance, 8) : 0);
+    }
+    body_append(body, bytes, size);
+}
+
+/* The messages of a request, with the fields that each has: see api/weaseldb.proto. */
+enum kind { COMMIT, BATCH, PRECONDITION, OPERATION, KEY, RANGE, WRITE, TEXT, BLOB, NUMBER };
+
+static const struct {
+    unsigned char count;   /* of its fields */
+    bool is_one;           /* of them may be there, but for a version */
+    unsigned char repeats; /* up to so often comes a field of a list */
+    unsigned char kinds[6];
+} messages[] = {
+    [COMMIT] = {5, false, 3, {0, TEXT, TEXT, NUMBER, PRECONDITION, OPERATION}},
+    [BATCH] = {1, false, 3, {0, COMMIT}},
+    [PRECONDITION] = {3, true, 1, {0, KEY, RANGE, NUMBER}},
+    [OPERATION] = {3, true, 1, {0, WRITE, KEY, RANGE}},
+    [KEY] = {1, false, 1, {0, BLOB}},
+    [RANGE] = {2, false, 1, {0, BLOB, BLOB}},
+    [WRITE] = {2, false, 1, {0, BLOB, BLOB}},
+};
+
+static void put_message(struct body *body, struct chance *chance, enum kind kind);
+
+static void put_content(struct body *body, struct chance *chance, enum kind kind, uint32_t number)
+{
+    static const char filler[300] = "0123456789abcdef";
+    struct body inside = {NULL, 0, 0};
+    if (kind == TEXT || kind == BLOB) {
+        uint32_t size = chance_below(chance, 8) == 0 ? chance_below(chance, 300) : 1 + number;
+        body_append(&inside, chance_mistake(chance) ? filler + 14 : filler, size < 16 ? size : 16);
+        if (kind == BLOB && size > 16) {
+            body_append(&inside, filler, size < 280 ? size : 280);
+        }
+    } else {
+        put_message(&inside, chance, kind);
+    }
+    put_varint(body, chance, inside.size + (chance_mistake(chance) ? 1 : 0));
+    body_append(body, inside.data, inside.size);
+    body_free(&inside);
+}
+
+static void put_field(struct body *body, struct chance *chance, enum kind kind, uint32_t number)
+{
+    bool is_number = kind == NUMBER;
+    uint32_t type = is_number ? 0 : 2;
+    if (chance_mistake(chance)) {
+        type = chance_below(chance, 8);
+    }
+    put_varint(body, chance, (uint64_t)(chance_mistake(chance) ? number + 3 : number) << 3 | type);
+    if (is_number) {
+        bool is_odd = chance_mistake(chance);
+        put_varint(body, chance, is_odd ? UINT64_MAX >> chance_below(chance, 20) : number * 70);
+    } else {
+        put_content(body, chance, kind, number);
+    }
+}
+
+static void put_message(struct body *body, struct chance *chance, enum kind kind)
+{
+    uint32_t only = 1 + chance_below(chance, 2);
+    for (uint32_t number = 1; number <= messages[kind].count; number++) {
+        enum kind inside = (enum kind)messages[kind].kinds[number];
+        bool is_list = inside == COMMIT || inside == PRECONDITION || inside == OPERATION;
+        uint32_t times = is_list ? chance_below(chance, messages[kind].repeats + 1U) : 1;
+        if (messages[kind].is_one && inside != NUMBER && number != only) {
+            times = 0;
+        }
+        if (chance_mistake(chance)) {
+            times = chance_below(chance, 3);
+        }
+        while (times-- > 0) {
+            put_field(body, chance, inside, number);
+        }
+    }
+}
+
+/* Cuts, doubles, moves or changes some bytes. */
+static void mutate(struct body *body, struct chance *chance)
+{
+    if (body->size == 0) {
+        return;
+    }
+    size_t at = chance_below(chance, (uint32_t)body->size);
+    size_t size = 1 + chance_below(chance, (uint32_t)(body->size - at));
+    struct body changed = {NULL, 0, 0};
+    body_append(&changed, body->data, at);
+    switch (chance_below(chance, 4)) {
+    case 0: /* without these */
+        break;
+    case 1: /* twice */
+        body_append(&changed, body->data + at, size);
+        body_append(&changed, body->data + at, size);
+        break;
+    case 2: /* one of them is another */
+        body_append(&changed, body->data + at, size);
+        changed.data[at] = (char)chance_below(chance, 256);
+        break;
+    default: /* nothing behind them */
+        body_append(&changed, body->data + at, size);
+        at = body->size - size;
+        break;
+    }
+    body_append(&changed, body->data + at + size, body->size - at - size);
+    body_free(body);
+    *body = changed;
+}
+
+/* However a body came to be, it comes out as if it had been scanned. */
+static void test_scan_is_left_out_rightly(void **state)
+{
+    (void)state;
+    enum { ROUNDS = 60000 };
+    unsigned outcomes[2] = {0, 0};
+    struct chance chance = {.state = 1};
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        bool is_batch = round % 2 != 0;
+        struct body body = {NULL, 0, 0};
+        struct decoded decoded;
+        chance.mistakes_in_256 = round % 3 * 6;
+        put_message(&body, &chance, is_batch ? BATCH : COMMIT);
+        if (round % 5 == 0) {
+            mutate(&body, &chance);
+        }
+        decode_run(&decoded, body_codec(BODY_PROTOBUF), bytes_of(body.data, body.size), is_batch,
+                   &body_limits, 1 << 26);
+        decode_check_scan(&decoded, bytes_of(body.data, body.size), is_batch);
+        outcomes[decoded.err == OK]++;
+        decode_free(&decoded);
+        body_free(&body);
+    }
+    assert_true(outcomes[0] > ROUNDS / 8);
+    assert_true(outcomes[1] > ROUNDS / 8);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_mistakes),      cmocka_unit_test(test_batch_mistakes),
         cmocka_unit_test(test_broken),        cmocka_unit_test(test_accepted),
-        cmocka_unit_test(test_many_elements),
+        cmocka_unit_test(test_many_elements), cmocka_unit_test(test_scan_is_left_out_rightly),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -60,41 +60,59 @@ static void test_accepts(void **state)
 {
     static const struct {
         const char *accept;
-        bool json;
+        unsigned weight;
+        unsigned match;
     } rows[] = {
-        {"", true},
-        {"  ", true},
-        {"*/*", true},
-        {"*", true},
-        {"application/*", true},
-        {"Application/JSON", true},
-        {"text/html", false},
-        {"text/*", false},
-        {"text/html, application/json;q=0.1", true},
-        {"application/json;q=0", false},
-        {"application/json; Q=0.000", false},
-        {"application/json ; q=0.001", true},
-        {"application/json;q=0, */*", false},
-        {"*/*, application/*;q=0", false},
-        {"*/*;q=0, application/json", true},
-        {"*/*;q=0", false},
-        {"application/*;q=0, */*;q=1", false},
-        {"application/json;charset=utf-8", true},
-        {"text/html;a=\"b,application/json\"", false},
-        {"text/html;a=\"\\\",application/json", false},
-        {"text/html;a=\"b\", application/json", true},
-        {"application/jsonx, applicatio/json, application/", false},
-        {",,", false},
-        {"/*, */json", false},
+        {"", 1000, 0},
+        {"  ", 1000, 0},
+        {"*/*", 1000, 1},
+        {"*", 1000, 1},
+        {"application/*", 1000, 2},
+        {"Application/JSON", 1000, 3},
+        {"text/html", 0, 0},
+        {"text/*", 0, 0},
+        {"text/html, application/json;q=0.1", 100, 3},
+        {"application/json;q=0", 0, 3},
+        {"application/json; Q=0.000", 0, 3},
+        {"application/json ; q=0.001", 1, 3},
+        {"application/json;q=0, */*", 0, 3},
+        {"*/*, application/*;q=0", 0, 2},
+        {"*/*;q=0, application/json", 1000, 3},
+        {"*/*;q=0", 0, 1},
+        {"application/*;q=0, */*;q=1", 0, 2},
+        {"application/json;charset=utf-8", 1000, 3},
+        {"text/html;a=\"b,application/json\"", 0, 0},
+        {"text/html;a=\"\\\",application/json", 0, 0},
+        {"text/html;a=\"b\", application/json", 1000, 3},
+        {"application/jsonx, applicatio/json, application/", 0, 0},
+        {",,", 0, 0},
+        {"/*, */json", 0, 0},
+        {"application/json;q=0.25", 250, 3},
+        {"application/json;q=0.999", 999, 3},
+        {"application/json;q=0.9999", 999, 3},
+        {"application/json;q=0.", 0, 3},
+        {"application/json;q=1.000", 1000, 3},
+        {"application/json;q=0.2, application/json;q=0.3", 300, 3},
+        {"application/json;q=0.3, application/json;q=0.2", 300, 3},
+        {"application/json;v=1;q=0.4", 400, 3},
+        {"application/json;q=", 1000, 3},
+        {"application/json;q=00.5", 1000, 3},
+        {"application/json;q=0.x", 1000, 3},
+        {"application/json;q=-1", 1000, 3},
+        {"*/*;q=0.7, application/*;q=0.1", 100, 2},
     };
     (void)state;
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        bool json = http_accepts(bytes_from_string(rows[i].accept), BYTES("application/json"));
-        if (json != rows[i].json) {
-            fail_msg("\"%s\": %d", rows[i].accept, json);
+        unsigned match;
+        unsigned weight = http_accept_weight(bytes_from_string(rows[i].accept),
+                                             BYTES("application/json"), &match);
+        if (weight != rows[i].weight || match != rows[i].match) {
+            fail_msg("\"%s\": %u by a match of %u", rows[i].accept, weight, match);
         }
     }
-    assert_true(http_accepts(bytes_of(NULL, 0), BYTES("a/b")));
+    unsigned match;
+    assert_int_equal(http_accept_weight(bytes_of(NULL, 0), BYTES("a/b"), &match), HTTP_WEIGHT_MAX);
+    assert_int_equal(match, 0);
 }
 
 static void test_percent_decode(void **state)
