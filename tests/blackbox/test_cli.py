@@ -104,7 +104,7 @@ def test_the_example_with_every_default_taken_in_is_right(tmp_path):
         ("[http\nport = 80\n", ":1:"),
         ("[http]\nport = 80\nport = 81\n", "not valid TOML"),
         ("[http]\nport = 1979-05-27\n", "http.port = 1979-05-27: must be an integer"),
-        ("[http]\nmax_body_bytes = 200000000\n", "must be at most half of http.memory_limit_bytes"),
+        ("[http]\nmax_body_bytes = 200000000\n", "must be at most an eighth of http.memory_limit_bytes"),
         (f'[http]\nunix_socket = "/{"x" * 200}"\n', "must be a string of at most 107 bytes"),
     ],
 )

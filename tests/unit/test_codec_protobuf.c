@@ -252,7 +252,7 @@ static void put_varint(struct body *body, struct chance *chance, uint64_t number
     bytes[size++] = (unsigned char)number;
     if (chance_mistake(chance)) { /* longer than need be, or than allowed */
         bytes[size - 1] |= 0x80;
-        for (uint32_t more = chance_below(chance, 3); more > 0 && size + 1 < sizeof bytes; more--) {
+        for (uint32_t more = chance_below(chance, 9); more > 0 && size + 1 < sizeof bytes; more--) {
             bytes[size++] = 0x80;
         }
         bytes[size++] = (unsigned char)(chance_below(chance, 4) == 0 ? chance_below(chance, 8) : 0);
