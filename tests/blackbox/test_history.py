@@ -339,20 +339,31 @@ def run(tmp_path, settings, rounds, clients, answers_a_round, stop, seed):
 
 
 def settle(history, tmp_path, settings):
-    """Asks what became of everything, twice: the answers must survive another kill."""
-    finals = []
-    for _ in range(2):
-        with wire.weaseldb(*settings, cwd=tmp_path) as server, server.connect() as connection:
-            finals.append({one.name: connection.get(f"/v1/status?request_id={one.name}").json() for one in history.transactions if one.writes})
-            info = connection.get("/v1/version").json()
-            server.process.kill()
-            server.expect_exit = -signal.SIGKILL
-    assert finals[0] == finals[1]
-    for one in history.transactions:
-        if one.writes:
-            one.final = finals[0][one.name]
+    """Asks what became of everything. That must outlast a kill, whatever is sent under the same ids afterwards."""
+    ours = [one for one in history.transactions if one.writes]
+    with wire.weaseldb(*settings, cwd=tmp_path) as server, server.connect() as connection:
+        for one in ours:
+            one.final = connection.get(f"/v1/status?request_id={one.name}").json()
+        info = connection.get("/v1/version").json()
+        server.process.kill()
+        server.expect_exit = -signal.SIGKILL
     history.last_version = info["version"]
     history.oldest_read_version = info["oldest_read_version"]
+    with wire.weaseldb(*settings, cwd=tmp_path) as server, server.connect() as connection:
+        for one in ours:
+            seen = Seen(time.monotonic())
+            response = connection.get("/v1/commit", "POST", JSON, json.dumps(document(one)).encode())
+            seen.ended, seen.http_status, seen.answer = time.monotonic(), response.status, response.json()
+            one.seen.append(seen)
+            # Another transaction under the same id, that nothing else could speak against.
+            other = {"request_id": one.name, "operations": [{"type": "write", "key": "", "value": b64(b"other")}]}
+            response = connection.get("/v1/commit", "POST", JSON, json.dumps(other).encode())
+            if one.final["status"] == "committed":
+                assert response.status == 422, (response.body, one.describe())
+            else:
+                assert response.json().get("reason") == "fenced", (response.body, one.describe())
+            assert connection.get(f"/v1/status?request_id={one.name}").json() == one.final, one.describe()
+        assert connection.get("/v1/version").json()["version"] == info["version"]
 
 
 def outcomes(history):
