@@ -148,7 +148,10 @@ void txn_builder_tell_name(struct txn_builder *builder, struct bytes name, bool 
     char shown[NAME_SHOWN_BYTES_MAX];
     size_t size = name.size < sizeof shown ? name.size : sizeof shown;
     for (size_t i = 0; i < size; i++) {
-        shown[i] = name.data[i] == '\0' ? '?' : name.data[i]; /* a NUL would end the text */
+        shown[i] = name.data[i];
+        if (shown[i] == '\0') {
+            shown[i] = '?'; /* a NUL would end the text */
+        }
     }
     tell_place(builder, size == 0 ? BYTES("(an empty name)") : bytes_of(shown, size),
                is_twice ? "is there twice" : "is not a field that is known here");

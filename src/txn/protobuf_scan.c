@@ -166,7 +166,7 @@ enum err protobuf_scan(struct txn_builder *builder, bool is_batch, struct bytes 
             continue;
         }
         const uint8_t *field = at;
-        const struct rule *rule;
+        const struct rule *rule = NULL;
         uint64_t number;
         if (!take_varint(&at, frame.end, TAG_BYTES_MAX, &number)) {
             return refuse_at(builder, start, field, "a tag is cut off or does not fit");
