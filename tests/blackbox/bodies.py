@@ -1,4 +1,4 @@
-"""The three formats of the wire contract, written and read by hand: independent of the libraries that the server uses.
+"""The three formats of the wire contract, written and read by hand: also as no library would write them.
 
 A document is what JSON has, with `bytes` where a byte string stands:
 
