@@ -15,6 +15,7 @@
 #include "base/check.h"
 
 #include <assert.h>
+#include <stdlib.h>
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
@@ -135,6 +136,36 @@ uint64_t log_payload_hash(struct bytes payload)
     return XXH3_64bits(payload.data, payload.size);
 }
 
+struct log_payload_hasher {
+    XXH3_state_t state;
+};
+
+struct log_payload_hasher *log_payload_hasher_open(void)
+{
+    static_assert(sizeof(struct log_payload_hasher) % 64 == 0, "as aligned_alloc() wants it");
+    return aligned_alloc(64, sizeof(struct log_payload_hasher));
+}
+
+void log_payload_hasher_close(struct log_payload_hasher *hasher)
+{
+    free(hasher);
+}
+
+void log_payload_hasher_begin(struct log_payload_hasher *hasher)
+{
+    CHECK(XXH3_64bits_reset(&hasher->state) == XXH_OK);
+}
+
+void log_payload_hasher_add(struct log_payload_hasher *hasher, struct bytes piece)
+{
+    CHECK(XXH3_64bits_update(&hasher->state, piece.data, piece.size) == XXH_OK);
+}
+
+uint64_t log_payload_hasher_end(const struct log_payload_hasher *hasher)
+{
+    return XXH3_64bits_digest(&hasher->state);
+}
+
 size_t log_record_size(const struct log_record *record)
 {
     size_t size = LOG_RECORD_HEADER_BYTES + record->request_id.size;
@@ -176,51 +207,78 @@ void log_record_encode(const struct log_record *record, char *out)
     CHECK(at == out + size);
 }
 
-bool log_operation_decode(struct bytes *operations, struct txn_operation *out)
+bool log_operation_head_decode(const char in[LOG_OPERATION_HEADER_BYTES], uint64_t left,
+                               struct log_operation_head *out)
 {
-    if (operations->size < LOG_OPERATION_HEADER_BYTES) {
+    if (left < LOG_OPERATION_HEADER_BYTES) {
         return false;
     }
-    const char *in = operations->data;
     uint64_t key_bytes = get_u32(in + 1);
     uint64_t value_bytes = get_u32(in + 5);
     bool has_value = in[0] == TXN_WRITE || in[0] == TXN_RANGE_DELETE;
     if (in[0] < TXN_WRITE || in[0] > TXN_RANGE_DELETE || (!has_value && value_bytes > 0) ||
-        key_bytes + value_bytes > operations->size - LOG_OPERATION_HEADER_BYTES) {
+        key_bytes + value_bytes > left - LOG_OPERATION_HEADER_BYTES) {
         return false;
     }
-    const char *key = in + LOG_OPERATION_HEADER_BYTES;
+    *out = (struct log_operation_head){.type = (enum txn_operation_type)in[0],
+                                       .key_bytes = (uint32_t)key_bytes,
+                                       .value_bytes = (uint32_t)value_bytes};
+    return true;
+}
+
+bool log_operation_decode(struct bytes *operations, struct txn_operation *out)
+{
+    struct log_operation_head head;
+    if (!log_operation_head_decode(operations->data, operations->size, &head)) {
+        return false;
+    }
+    const char *key = operations->data + LOG_OPERATION_HEADER_BYTES;
     *out = (struct txn_operation){
-        .type = (enum txn_operation_type)in[0],
-        .key = bytes_of(key, key_bytes),
-        .value = has_value ? bytes_of(key + key_bytes, value_bytes) : bytes_of(NULL, 0),
+        .type = head.type,
+        .key = bytes_of(key, head.key_bytes),
+        .value = head.type == TXN_DELETE ? bytes_of(NULL, 0)
+                                         : bytes_of(key + head.key_bytes, head.value_bytes),
     };
-    *operations =
-        bytes_drop(*operations, LOG_OPERATION_HEADER_BYTES + (size_t)(key_bytes + value_bytes));
+    *operations = bytes_drop(*operations, LOG_OPERATION_HEADER_BYTES + (size_t)head.key_bytes +
+                                              head.value_bytes);
+    return true;
+}
+
+bool log_record_head_decode(struct bytes in, uint64_t left, struct log_record *out,
+                            uint32_t *out_bytes, uint32_t *out_operations_bytes)
+{
+    if (left < LOG_RECORD_HEADER_BYTES || in.size < LOG_RECORD_HEADER_BYTES) {
+        return false;
+    }
+    uint32_t size = get_u32(in.data);
+    size_t id_bytes = (unsigned char)in.data[5];
+    char type = in.data[4];
+    if (size > left || id_bytes < 1 || id_bytes > TXN_REQUEST_ID_BYTES_MAX ||
+        size < LOG_RECORD_HEADER_BYTES + id_bytes || in.size < LOG_RECORD_HEADER_BYTES + id_bytes ||
+        in.data[6] != 0 || in.data[7] != 0 ||
+        (type != LOG_RECORD_COMMIT && type != LOG_RECORD_FENCE)) {
+        return false;
+    }
+    *out = (struct log_record){
+        .type = (enum log_record_type)type,
+        .request_id = bytes_of(in.data + LOG_RECORD_HEADER_BYTES, id_bytes),
+        .version = get_u64(in.data + 8),
+        .payload_hash = get_u64(in.data + 16),
+    };
+    *out_bytes = size;
+    *out_operations_bytes = size - (uint32_t)(LOG_RECORD_HEADER_BYTES + id_bytes);
     return true;
 }
 
 bool log_record_decode(struct bytes *payload, struct log_record *out, struct bytes *out_operations)
 {
-    if (payload->size < LOG_RECORD_HEADER_BYTES) {
+    struct log_record record;
+    uint32_t size;
+    uint32_t operations_bytes;
+    if (!log_record_head_decode(*payload, payload->size, &record, &size, &operations_bytes)) {
         return false;
     }
-    const char *in = payload->data;
-    uint32_t size = get_u32(in);
-    size_t id_bytes = (unsigned char)in[5];
-    if (size > payload->size || id_bytes < 1 || id_bytes > TXN_REQUEST_ID_BYTES_MAX ||
-        size < LOG_RECORD_HEADER_BYTES + id_bytes || in[6] != 0 || in[7] != 0 ||
-        (in[4] != LOG_RECORD_COMMIT && in[4] != LOG_RECORD_FENCE)) {
-        return false;
-    }
-    struct log_record record = {
-        .type = (enum log_record_type)in[4],
-        .request_id = bytes_of(in + LOG_RECORD_HEADER_BYTES, id_bytes),
-        .version = get_u64(in + 8),
-        .payload_hash = get_u64(in + 16),
-    };
-    struct bytes operations = bytes_of(in + LOG_RECORD_HEADER_BYTES + id_bytes,
-                                       size - LOG_RECORD_HEADER_BYTES - id_bytes);
+    struct bytes operations = bytes_of(payload->data + size - operations_bytes, operations_bytes);
     *out_operations = operations;
     struct txn_operation operation;
     while (operations.size > 0) {

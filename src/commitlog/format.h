@@ -19,6 +19,7 @@ enum {
     LOG_ALIGNMENT = 8, /* of batches */
     LOG_RECORD_HEADER_BYTES = 24,
     LOG_OPERATION_HEADER_BYTES = 9,
+    LOG_RECORD_HEAD_BYTES_MAX = LOG_RECORD_HEADER_BYTES + TXN_REQUEST_ID_BYTES_MAX,
 };
 
 struct log_segment_header {
@@ -80,9 +81,33 @@ bool log_batch_header_decode(const char in[LOG_BATCH_HEADER_BYTES],
 
 uint64_t log_payload_hash(struct bytes payload);
 
+/* The same of a payload that comes in pieces. */
+struct log_payload_hasher;
+struct log_payload_hasher *log_payload_hasher_open(void);         /* NULL: no memory */
+void log_payload_hasher_close(struct log_payload_hasher *hasher); /* NULL is allowed */
+void log_payload_hasher_begin(struct log_payload_hasher *hasher);
+void log_payload_hasher_add(struct log_payload_hasher *hasher, struct bytes piece);
+uint64_t log_payload_hasher_end(const struct log_payload_hasher *hasher);
+
 /* Exactly how many bytes log_record_encode() writes. */
 size_t log_record_size(const struct log_record *record);
 void log_record_encode(const struct log_record *record, char *out);
+
+/* The fixed part of a record and its request id; `left` is how much of the payload is left from it
+ * on, of which `in` holds the first LOG_RECORD_HEAD_BYTES_MAX bytes, or all when it is less. *out
+ * is without operations; they are the last *out_operations_bytes of the record's *out_bytes. False:
+ * malformed. */
+bool log_record_head_decode(struct bytes in, uint64_t left, struct log_record *out,
+                            uint32_t *out_bytes, uint32_t *out_operations_bytes);
+
+/* The fixed part of an operation, of which `left` bytes are left in its record. */
+struct log_operation_head {
+    enum txn_operation_type type;
+    uint32_t key_bytes;
+    uint32_t value_bytes; /* of a range delete: of its end */
+};
+bool log_operation_head_decode(const char in[LOG_OPERATION_HEADER_BYTES], uint64_t left,
+                               struct log_operation_head *out);
 
 /* Takes the first record off *payload. Its operations are left encoded in *out_operations, for
  * log_operation_decode(). False: malformed; *payload is unchanged. */

@@ -6,6 +6,7 @@
 #define COMMITLOG_LOG_INTERNAL_H
 
 #include "base/thread.h"
+#include "commitlog/index.h"
 #include "commitlog/log.h"
 
 #include <pthread.h>
@@ -89,6 +90,8 @@ struct log {
     pthread_cond_t retain;
     bool retain_wanted;
     bool retain_stopping;
+
+    struct log_index index; /* has a lock of its own */
 
     /* The hand-over of the prepared segment; under `lock`. */
     struct thread preparer;

@@ -296,6 +296,12 @@ static enum err take_batch(struct recovery *recovery, const char *name, uint64_t
     if (err != OK) {
         return refuse_system(recovery, err, name);
     }
+    const struct log_place place = {.segment = log->segment_number,
+                                    .offset = offset,
+                                    .batch = header->number,
+                                    .version = header->first_version};
+    log_index_note_batch(&log->index, &place,
+                         log_align(LOG_BATCH_HEADER_BYTES + header->payload_bytes));
     log->next_batch++;
     log->last_version = header->last_version;
     log->last_us = header->timestamp_us;
@@ -431,7 +437,14 @@ static enum err take_segment(struct recovery *recovery, size_t index)
         log->segment_number = scan.header.number;
         log->segment_first_version = scan.header.first_version;
         log->segment_ordinal = recovery->list.names[index].ordinal;
-        err = take_batches(recovery, name, &scan);
+        const struct log_place first = {.segment = scan.header.number,
+                                        .segment_first_version = scan.header.first_version,
+                                        .segment_ordinal = log->segment_ordinal,
+                                        .offset = LOG_SEGMENT_HEADER_BYTES,
+                                        .batch = scan.header.first_batch,
+                                        .version = scan.header.first_version};
+        err = log_index_add_segment(&log->index, &first, 0);
+        err = err == OK ? take_batches(recovery, name, &scan) : refuse_system(recovery, err, name);
         log->offset = scan.offset;
         log->segment_bytes = scan.file_bytes;
     }
@@ -547,6 +560,7 @@ static struct log *log_make(const struct log_config *config, struct storage *sto
         CHECK(pthread_cond_init(&log->retain, NULL) == 0);
         CHECK(pthread_mutex_init(&log->lock, NULL) == 0);
         CHECK(pthread_cond_init(&log->changed, NULL) == 0);
+        log_index_init(&log->index);
     }
     return log;
 }
@@ -617,6 +631,7 @@ void log_close(struct log *log)
     CHECK(pthread_mutex_destroy(&log->view) == 0);
     CHECK(pthread_cond_destroy(&log->retain) == 0);
     free(log->list);
+    log_index_deinit(&log->index);
     free(log->batch);
     free(log);
 }

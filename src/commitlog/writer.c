@@ -119,6 +119,15 @@ enum err log_begin_segment(struct log *log)
                                                             .bytes = log->config.segment_bytes,
                                                             .last_us = log->last_us});
     }
+    const struct log_place first = {.segment = number,
+                                    .segment_first_version = first_version,
+                                    .segment_ordinal = ordinal,
+                                    .offset = LOG_SEGMENT_HEADER_BYTES,
+                                    .batch = log->next_batch,
+                                    .version = first_version};
+    if (err == OK) {
+        err = log_index_add_segment(&log->index, &first, log_first_version(log));
+    }
     if (err != OK) {
         operations->close(log->storage, file);
         return ERR_SYSTEM;
@@ -172,6 +181,11 @@ static void finish_batch(struct log *log, uint64_t now_us, uint64_t write_bytes)
 
 static void note_written(struct log *log, uint64_t padded_bytes, uint64_t sync_ns)
 {
+    const struct log_place place = {.segment = log->segment_number,
+                                    .offset = log->offset,
+                                    .batch = log->next_batch,
+                                    .version = log->batch_first_version};
+    log_index_note_batch(&log->index, &place, padded_bytes);
     if (log->observer.written != NULL) {
         log->observer.written(log->observer.context,
                               &(struct log_written){.bytes = padded_bytes,

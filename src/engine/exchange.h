@@ -77,10 +77,12 @@ bool exchange_add_header(struct exchange *exchange, struct bytes name, struct by
  * end, whoever ended it. Both must not block.
  */
 enum stream_step {
-    STREAM_MORE, /* *size bytes were written to `out`; call again when they have left */
-    STREAM_WAIT, /* (also with bytes) nothing more now; call after the next wake-up, or after
-                    wait_ms */
-    STREAM_END,  /* (also with bytes) the stream is complete: end the body cleanly */
+    STREAM_MORE,  /* *size bytes were written to `out`; call again when they have left */
+    STREAM_WAIT,  /* (also with bytes) nothing more now; call after the next wake-up, or after
+                     wait_ms */
+    STREAM_END,   /* (also with bytes) the stream is complete: end the body cleanly */
+    STREAM_ABORT, /* it cannot go on: the connection is cut, so that the client sees that the body
+                     is not whole */
 };
 
 struct stream_source {

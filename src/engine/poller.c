@@ -2,8 +2,9 @@
 /*
  * The network thread's loop:
  *
- *   sleep in epoll_wait() -> events -> returned connections -> what others asked -> deadlines
- *     -> connections whose turn was up -> wake the pipelines -> free the closed slots -> count
+ *   sleep in epoll_wait() -> events -> returned connections -> connections whose turn was up
+ *     -> deadlines -> what others asked -> some of the woken streams -> wake the pipelines
+ *     -> free the closed slots -> count
  *
  * Sleeping. Before it may block, the poller stores asleep = 1 and then looks at `inbox` and `asked`
  * once more. Others first put something there and then look at `asleep`. Both sides use
@@ -369,14 +370,24 @@ static void handle_inbox(struct poller *poller)
     }
 }
 
+/* All streams are to be asked, beginning with those that were not since the last wake-up. */
 static void wake_streams(struct poller *poller)
 {
-    struct active *next;
-    for (struct active *active = poller->streams; active != NULL; active = next) {
-        next = active->stream_next;
-        struct conn *conn = active->conn;
-        if (!output_is_pending(conn)) {
-            take_turn(poller, conn);
+    /* relaxed: this thread alone changes it; pairs with nothing */
+    poller->sweep_left = atomic_load_explicit(&poller->stream_count, memory_order_relaxed);
+}
+
+/* Asks some of the streams that were woken. With thousands of them the others must have their turn
+ * in between: a commit may be among what they wait with. */
+static void sweep_streams(struct poller *poller)
+{
+    for (unsigned i = 0; i < POLLER_SWEEP_MAX && poller->sweep_left > 0; i++) {
+        struct active *active = poller->sweep_next != NULL ? poller->sweep_next : poller->streams;
+        CHECK(active != NULL);
+        poller->sweep_next = active->stream_next;
+        poller->sweep_left--;
+        if (!output_is_pending(active->conn)) {
+            take_turn(poller, active->conn);
         }
     }
 }
@@ -494,7 +505,7 @@ static void look_at_clocks(struct poller *poller)
 static int sleep_for_events(struct poller *poller, struct epoll_event *events)
 {
     int wait_ms = 0;
-    if (poller->ready_first == NULL) {
+    if (poller->ready_first == NULL && poller->sweep_left == 0) {
         wait_ms = deadline_wait_ms(&poller->wheel, poller->now_ms);
         atomic_store_explicit(&poller->asleep, 1, memory_order_seq_cst);
         if (atomic_load_explicit(&poller->inbox, memory_order_seq_cst) != NULL ||
@@ -526,6 +537,7 @@ static void poller_run(void *argument)
         handle_ready(poller);
         handle_deadlines(poller);
         go_on = handle_asked(poller);
+        sweep_streams(poller);
         /* Last, since each of the above may dispatch or close. */
         wake_pipelines(poller);
         free_closed(poller);

@@ -23,6 +23,7 @@ enum {
     POLLERS_MAX = 64,             /* a stage remembers in one word which to wake */
     POLLER_EVENTS_MAX = 256,      /* of one epoll_wait() */
     POLLER_OUTPUT_BYTES = 65536,  /* answers gathered for one write */
+    POLLER_SWEEP_MAX = 64,        /* streams that are asked before others have their turn */
     POLLER_BURST_MAX = 64,        /* requests of one connection before others have their turn */
     POLLER_CACHE_BYTES = 4 << 20, /* of free chunks kept */
 };
@@ -63,6 +64,8 @@ struct poller {
     struct conn *ready_last;
     uint32_t closed_first; /* slots closed in this batch; UINT32_MAX: none */
     struct active *streams;
+    struct active *sweep_next; /* the stream to be asked next; NULL: the first */
+    uint32_t sweep_left;       /* how many are still to be asked since the last wake-up */
     uint64_t now_ns;
     uint64_t now_ms;
     uint32_t

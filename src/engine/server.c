@@ -356,6 +356,11 @@ bool server_join(struct server *server)
     return answered && !server->stranded;
 }
 
+bool server_has_stopped(const struct server *server)
+{
+    return server->stopped;
+}
+
 void server_close(struct server *server)
 {
     struct engine_core *core = &server->core;

@@ -82,6 +82,10 @@ bool server_is_draining(const struct server *server);
  * and connections were cut. */
 bool server_join(struct server *server);
 
+/* After server_join(): every thread has ended. False: a stage did not, and still uses what it was
+ * given; the process can only end. */
+bool server_has_stopped(const struct server *server);
+
 void server_close(struct server *server);
 
 /* Any thread. Every waiting stream's `pull` is called soon. */

@@ -30,6 +30,9 @@ static void list_add(struct poller *poller, struct active *active)
 
 static void list_remove(struct poller *poller, struct active *active)
 {
+    if (poller->sweep_next == active) {
+        poller->sweep_next = active->stream_next;
+    }
     if (active->stream_previous != NULL) {
         active->stream_previous->stream_next = active->stream_next;
     } else {
@@ -40,7 +43,10 @@ static void list_remove(struct poller *poller, struct active *active)
         active->stream_next->stream_previous = active->stream_previous;
     }
     /* relaxed: a waker may wake once too often; pairs with server_wake_streams() */
-    atomic_fetch_sub_explicit(&poller->stream_count, 1, memory_order_relaxed);
+    uint32_t before = atomic_fetch_sub_explicit(&poller->stream_count, 1, memory_order_relaxed);
+    if (poller->sweep_left >= before) {
+        poller->sweep_left = before - 1;
+    }
 }
 
 /* Tells the source that it is over. */
@@ -117,6 +123,10 @@ static enum stream_step pull(struct poller *poller, struct conn *conn,
                                          room, &size, &wait_ms, poller->draining);
     CHECK(size <= room);
     frame(poller, active, size);
+    if (step == STREAM_ABORT) {
+        *out_result = OUTPUT_BROKEN;
+        return step;
+    }
     if (step == STREAM_END) {
         source_close(poller, active);
         if (active->stream_chunked) {

@@ -151,6 +151,12 @@ size_t http_problem_write(const struct http_problem *problem, char *out, size_t 
             write_u64(&writer, problem->actual);
         }
     }
+    if (problem->number_name != NULL) {
+        write_text(&writer, ",\"");
+        write_escaped(&writer, problem->number_name, writer.end);
+        write_text(&writer, "\":");
+        write_u64(&writer, problem->number);
+    }
     write_text(&writer, "}\n");
     return (size_t)(writer.at - out);
 }

@@ -12,13 +12,15 @@
 #include "base/bytes.h"
 
 struct http_problem {
-    unsigned status;       /* 400 to 599 */
-    const char *type;      /* a short stable slug; rendered as "urn:weaseldb:problem:<slug>" */
-    const char *detail;    /* a sentence for people; NULL: none */
-    const char *outcome;   /* "not_committed", "unknown" or NULL: the member is left out */
-    const char *limit_key; /* configuration key of the limit that was broken, or NULL */
-    uint64_t limit;        /* with limit_key: what is allowed */
-    uint64_t actual;       /* with limit_key: what was sent; 0: not known, left out */
+    unsigned status;         /* 400 to 599 */
+    const char *type;        /* a short stable slug; rendered as "urn:weaseldb:problem:<slug>" */
+    const char *detail;      /* a sentence for people; NULL: none */
+    const char *outcome;     /* "not_committed", "unknown" or NULL: the member is left out */
+    const char *limit_key;   /* configuration key of the limit that was broken, or NULL */
+    uint64_t limit;          /* with limit_key: what is allowed */
+    uint64_t actual;         /* with limit_key: what was sent; 0: not known, left out */
+    const char *number_name; /* one more member, a number; NULL: none */
+    uint64_t number;
 };
 
 /* The reason phrase and problem title of a status code ("Not Found"); "Unknown" for others. */

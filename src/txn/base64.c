@@ -163,3 +163,28 @@ enum err base64_decode(struct bytes text, char *out, size_t *out_size)
     *out_size = (size_t)(to - out) + 3 - padding;
     return OK;
 }
+
+size_t base64_encode(struct bytes bytes, char *out)
+{
+    static const char alphabet[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    const unsigned char *at = (const unsigned char *)bytes.data;
+    char *to = out;
+    size_t left = bytes.size;
+    for (; left >= 3; at += 3, to += 4, left -= 3) {
+        uint32_t group = (uint32_t)at[0] << 16 | (uint32_t)at[1] << 8 | at[2];
+        to[0] = alphabet[group >> 18];
+        to[1] = alphabet[group >> 12 & 63];
+        to[2] = alphabet[group >> 6 & 63];
+        to[3] = alphabet[group & 63];
+    }
+    if (left > 0) {
+        uint32_t group = (uint32_t)at[0] << 16 | (left == 2 ? (uint32_t)at[1] << 8 : 0);
+        to[0] = alphabet[group >> 18];
+        to[1] = alphabet[group >> 12 & 63];
+        to[2] = left == 2 ? alphabet[group >> 6 & 63] : '=';
+        to[3] = '=';
+        to += 4;
+    }
+    return (size_t)(to - out);
+}

@@ -362,6 +362,7 @@ static void stage_release(void *context, unsigned worker, struct pipeline_batch 
 {
     (void)context;
     (void)worker;
+    uint64_t before = commit_version_info(commits.config.service).version;
     commit_release(commits.config.service, requests_of(3, batch), pipeline_batch_count(batch));
     for (size_t i = 0; i < pipeline_batch_count(batch); i++) {
         struct exchange *exchange = pipeline_batch_at(batch, i);
@@ -372,6 +373,9 @@ static void stage_release(void *context, unsigned worker, struct pipeline_batch 
             answer_one(exchange, passage);
         }
         say_durability(exchange);
+    }
+    if (commit_version_info(commits.config.service).version > before) {
+        feed_durable_moved(commits.config.feed);
     }
 }
 

@@ -13,6 +13,7 @@
 #include "commit/commit.h"
 #include "engine/server.h"
 #include "weaseldb/commit_metrics.h"
+#include "weaseldb/feed.h"
 
 struct commit_routes_config {
     struct commit_service *service; /* outlives the server */
@@ -21,7 +22,8 @@ struct commit_routes_config {
     uint64_t body_bytes_max;
     unsigned ring_buffer_size;
     unsigned threads;
-    bool relaxed; /* log.durability is "none": every answer says so */
+    bool relaxed;      /* log.durability is "none": every answer says so */
+    struct feed *feed; /* told when the durable version has moved */
     /* On a service thread, once: the log has failed, and the process must end. */
     void (*log_failed)(void);
 };

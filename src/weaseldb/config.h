@@ -69,6 +69,10 @@ struct config {
         int64_t max_bytes;
         int64_t max_policies;
     } retention;
+        int64_t progress_interval_sec;
+        int64_t max_subscribers;
+        int64_t shared_bytes;
+    } subscribe;
     struct {
         int64_t level;  /* enum log_level */
         int64_t format; /* enum log_format */

@@ -87,6 +87,13 @@ const struct config_key CONFIG_KEYS[] = {
              "segments are removed, also when a policy needs them; 0: no such cap."},
     {AT(retention, max_policies), INTEGER(64, 1, 64),
      .help = "Policies of PUT /v1/retention/{id}; one more is answered 409."},
+    {AT(subscribe, progress_interval_sec), INTEGER(15, 1, 3600),
+     .help = "Longest time between two progress events of a feed."},
+    {AT(subscribe, max_subscribers), INTEGER(1000, 1, 1000000),
+     .help = "Feeds that may be open; one more is answered 503."},
+    {AT(subscribe, shared_bytes), INTEGER(16 << 20, 1 << 20, INT64_C(1) << 32),
+     .help = "Memory for the newest events in the forms in which they are sent, which all feeds "
+             "without a filter share."},
     {AT(logging, level), .type = CONFIG_CHOICE, .initial = 1, .live = true,
      .choices = {"debug", "info", "warn", "error"},
      .help = "Lines below this level are not written."},

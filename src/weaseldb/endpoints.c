@@ -42,6 +42,8 @@ static enum handler_verdict root(struct exchange *exchange, void *context)
         "keeps everything after its version; GET and DELETE too\"},\n"
         "    {\"method\": \"GET\", \"path\": \"/v1/retention\", \"answers\": \"all policies and "
         "their lag\"},\n"
+        "    {\"method\": \"GET\", \"path\": \"/v1/subscribe\", \"answers\": \"the feed: every "
+        "transaction after ?after=VERSION, live\"},\n"
         "    {\"method\": \"GET\", \"path\": \"/livez\", \"answers\": \"200 while every pipeline "
         "stage "
         "makes progress\"},\n"

@@ -16,6 +16,7 @@
 #include "weaseldb/endpoints.h"
 #include "weaseldb/options.h"
 #include "weaseldb/retention_routes.h"
+#include "weaseldb/subscribe.h"
 #include "weaseldb/systemd.h"
 
 #include <errno.h>
@@ -34,6 +35,7 @@ struct program {
     struct config config; /* in force */
     struct database database;
     struct server *server;
+    struct feed *feed;
     struct thread drainer;
     bool answered;
     uint64_t feed_every_ns; /* the watchdog; 0: there is none */
@@ -102,6 +104,17 @@ static void log_failed(void)
 static enum err add_routes(struct program *program)
 {
     const struct config *config = &program->config;
+    const struct feed_config feed = {
+        .commits = program->database.commits,
+        .log = program->database.log,
+        .progress_interval_ms = (uint32_t)config->subscribe.progress_interval_sec * 1000,
+        .subscribers_max = (uint32_t)config->subscribe.max_subscribers,
+        .shared_bytes = (uint64_t)config->subscribe.shared_bytes,
+    };
+    enum err err = feed_open(&feed, program->server, &program->feed);
+    if (err != OK) {
+        return err;
+    }
     const struct commit_routes_config commit_routes = {
         .service = program->database.commits,
         .metrics = {.service = program->database.commits,
@@ -117,6 +130,7 @@ static enum err add_routes(struct program *program)
         .threads = (unsigned)config->commit_status.threads,
         .relaxed = config->log.durability == CONFIG_DURABILITY_NONE,
         .log_failed = log_failed,
+        .feed = program->feed,
     };
     const struct retention_routes_config retention_routes = {
         .service = program->database.commits,
@@ -124,11 +138,14 @@ static enum err add_routes(struct program *program)
         .policies_max = (uint32_t)config->retention.max_policies,
         .log_failed = log_failed,
     };
-    enum err err = endpoints_add(program->server, program->database.commits);
+    err = endpoints_add(program->server, program->database.commits);
     if (err == OK) {
         err = commit_routes_add(program->server, &commit_routes);
     }
-    return err == OK ? retention_routes_add(program->server, &retention_routes) : err;
+    if (err == OK) {
+        err = retention_routes_add(program->server, &retention_routes);
+    }
+    return err == OK ? subscribe_add(program->server, program->feed) : err;
 }
 
 static enum err start(struct program *program)
@@ -156,6 +173,7 @@ static enum err start(struct program *program)
                   LOG_STRING("hint", "another process may use the address; "
                                      "--set http.port=PORT picks another one"));
         server_close(program->server);
+        feed_close(program->feed);
         program->server = NULL;
     }
     return err;
@@ -314,7 +332,13 @@ int main(int argc, char **argv)
             say_where(&program);
             systemd_notify("READY=1\nSTATUS=serving");
             status = serve(&program, &signals);
+            bool stopped = server_has_stopped(program.server);
             server_close(program.server);
+            if (!stopped) {
+                logger_flush();
+                _exit(status); /* a thread still uses the rest */
+            }
+            feed_close(program.feed);
         }
         database_close(&program.database);
     }

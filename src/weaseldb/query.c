@@ -63,10 +63,11 @@ bool query_read(struct exchange *exchange, struct query_parameter *parameters, s
         if (parameter == NULL) {
             return refuse_unknown(exchange, parameters, count, name);
         }
-        if (parameter->given) {
+        uint32_t times = parameter->values == NULL ? 1 : parameter->values_max;
+        if (parameter->value_count == times) {
             return refuse(exchange, "repeated-parameter",
-                          "The query parameter %s was sent more than once; once is allowed.",
-                          parameter->name);
+                          "The query parameter %s was sent more than %s; %" PRIu32 " is allowed.",
+                          parameter->name, times == 1 ? "once" : "so often", times);
         }
         enum err err = http_percent_decode(exchange->arena, value, true, &parameter->value);
         if (err == ERR_MEMORY) {
@@ -77,6 +78,10 @@ bool query_read(struct exchange *exchange, struct query_parameter *parameters, s
                           "The query parameter %s holds a bad percent escape.", parameter->name);
         }
         parameter->given = true;
+        if (parameter->values != NULL) {
+            parameter->values[parameter->value_count] = parameter->value;
+        }
+        parameter->value_count++;
     }
     return true;
 }

@@ -13,10 +13,14 @@ struct query_parameter {
     const char *name;
     bool given;
     struct bytes value; /* percent-decoded; lives as long as the request */
+    /* Of one that may be repeated: where its values go, in order; NULL: it may not. */
+    struct bytes *values;
+    uint32_t values_max;
+    uint32_t value_count;
 };
 
 /* Fills in those of `parameters` that were sent. False: the query holds another one, one of them
- * twice, or a bad escape; then the answer (400) is set. */
+ * too often, or a bad escape; then the answer (400) is set. */
 bool query_read(struct exchange *exchange, struct query_parameter *parameters, size_t count);
 
 /* False: a number was expected and the answer (400) is set. */
