@@ -306,6 +306,7 @@ enum log_cursor_result log_cursor_verify(struct log_reader *reader, const struct
         return log_payload_hash(view) == header->payload_hash ? LOG_CURSOR_BATCH
                                                               : LOG_CURSOR_DAMAGED;
     }
+    CHECK(*hash != NULL || *at == 0);
     if (*hash == NULL && (*hash = log_payload_hasher_open()) == NULL) {
         return LOG_CURSOR_FAILED;
     }

@@ -187,6 +187,10 @@ static enum feed_step make(struct feed_blocks *blocks, struct maker *maker,
     if (!goes_on) {
         feed_encoder_deinit(encoder);
         encoder->position = *position;
+        if (position->phase == FEED_IN_CHECK) {
+            /* What was found out so far is in the hasher of the other encoder. */
+            encoder->position.phase = FEED_AT_BATCH;
+        }
     }
     size_t size;
     enum feed_step step =

@@ -91,7 +91,8 @@ static enum feed_step at_batch(struct run *run)
     if (header.last_version <= position->version) {
         /* On the way from where the index points to; or nothing but fences. */
         log_cursor_skip(&position->cursor, &header);
-        return FEED_MORE;
+        bool is_there = position->cursor.place.version == position->version + 1;
+        return is_there ? FEED_BATCH : FEED_MORE;
     }
     position->header = header;
     position->at = 0;

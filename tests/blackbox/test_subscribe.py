@@ -523,6 +523,7 @@ def test_a_subscription_during_a_drain_is_told_to_come_back():
         response = connection.read()
         assert response.status == 200
         assert response.body.startswith(b"retry: ")
+        assert server.wait() == 0
 
 
 @pytest.mark.parametrize("hard", [False, True])

@@ -36,7 +36,7 @@ static bool visit_batch(void *context, const struct log_batch_header *header)
 
 static void open_log(struct fixture *fixture)
 {
-    const struct log_config config = {.segment_bytes = 2 * LOG_SEGMENT_BYTES_MIN,
+    const struct log_config config = {.segment_bytes = 4 * LOG_SEGMENT_BYTES_MIN,
                                       .durability = LOG_DURABILITY_NONE};
     const struct log_visitor visitor = {.batch = visit_batch};
     struct log_problem problem;
@@ -207,7 +207,7 @@ static void test_cursor_crosses_segments(void **state)
 {
     struct fixture *fixture = *state;
     static char value[60000];
-    for (unsigned i = 0; i < 120; i++) {
+    for (unsigned i = 0; i < 240; i++) {
         memset(value, 'a' + (int)i % 26, sizeof value);
         append_write(fixture, BYTES("k"), bytes_of(value, (i * 7919) % sizeof value));
         if (i % 3 == 0) {
@@ -543,6 +543,36 @@ static void test_blocks_are_made_once_and_make_the_same_whole(void **state)
     }
 }
 
+static void test_a_check_that_was_begun_elsewhere(void **state)
+{
+    struct fixture *fixture = *state;
+    static char value[700000];
+    struct feed_encoder encoder = {.format = FEED_SSE};
+    struct feed_blocks *blocks;
+    size_t size;
+    append_write(fixture, BYTES("k"), bytes_of(value, sizeof value));
+    sync_log(fixture);
+    assert_true(feed_position_open(fixture->reader, 0, &encoder.position));
+    while (encoder.position.phase != FEED_IN_CHECK || encoder.position.at == 0) {
+        assert_int_equal(feed_encoder_run(&encoder, fixture->reader, fixture->version, fixture->out,
+                                          FEED_PART_BYTES_MAX, &size),
+                         FEED_MORE);
+        assert_int_equal(size, 0);
+    }
+    /* What it has found out is not in its position: the store checks for itself. */
+    assert_int_equal(feed_blocks_open(1 << 20, &blocks), OK);
+    struct feed_block *block = NULL;
+    while (block == NULL) {
+        assert_int_equal(feed_blocks_take(blocks, fixture->reader, FEED_SSE, &encoder.position,
+                                          fixture->version, &block),
+                         FEED_MORE);
+    }
+    assert_true(block->size > FEED_BLOCK_BYTES - FEED_PART_BYTES_MAX);
+    feed_block_give(&block);
+    feed_blocks_close(blocks);
+    feed_encoder_deinit(&encoder);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -557,6 +587,7 @@ int main(void)
         cmocka_unit_test(test_filters_against_a_model),
         cmocka_unit_test_setup_teardown(test_blocks_are_made_once_and_make_the_same_whole, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(test_a_check_that_was_begun_elsewhere, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
