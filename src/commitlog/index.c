@@ -88,6 +88,13 @@ enum err log_index_add_segment(struct log_index *index, const struct log_place *
     return err;
 }
 
+void log_index_forget(struct log_index *index, uint64_t first_version_kept)
+{
+    lock(index);
+    forget(index, first_version_kept);
+    unlock(index);
+}
+
 /* Room for one more point. False: there is no memory for it, which only makes searches longer. */
 static bool make_room(struct log_index *index)
 {

@@ -65,6 +65,9 @@ void log_index_deinit(struct log_index *index);
 enum err log_index_add_segment(struct log_index *index, const struct log_place *first,
                                uint64_t first_version_kept) WARN_UNUSED;
 
+/* Any thread: forgets what is wholly before `first_version_kept`. */
+void log_index_forget(struct log_index *index, uint64_t first_version_kept);
+
 /* A batch of `bytes` stands at `place`. */
 void log_index_note_batch(struct log_index *index, const struct log_place *place, uint64_t bytes);
 

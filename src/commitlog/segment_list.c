@@ -110,6 +110,7 @@ void log_segments_drop(struct log *log, size_t count)
     atomic_fetch_sub(&log->segments, count);
     atomic_fetch_sub(&log->bytes, bytes);
     log_unlock(&log->view);
+    log_index_forget(&log->index, log_first_version(log));
 }
 
 /* ---- looked up by anyone ---- */
