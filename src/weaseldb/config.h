@@ -69,6 +69,7 @@ struct config {
         int64_t max_bytes;
         int64_t max_policies;
     } retention;
+    struct {
         int64_t progress_interval_sec;
         int64_t max_subscribers;
         int64_t shared_bytes;
