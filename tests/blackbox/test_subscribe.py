@@ -593,6 +593,47 @@ def test_a_segment_that_is_removed_ends_the_feed():
             assert feed.transaction().version == last
 
 
+CAPPED = (*SMALL, f"retention.max_bytes={4 * MEGABYTE}")
+
+
+def start_version(server):
+    return server.get("/v1/version").json()["log_start_version"]
+
+
+def test_what_the_log_no_longer_has_is_410():
+    with wire.weaseldb(*CAPPED) as server:
+        while start_version(server) < 100:
+            last = committed(server, write("k", "v" * 30000))
+        # Removal is over when the files are as many as the cap allows.
+        wire.wait_for(lambda: len(segments(server.cwd)) <= 3)
+        start = start_version(server)
+        for headers, after in (("", 0), ("", start - 2), (f"Last-Event-ID: {start - 2}\r\n", start)):
+            response = server.get(f"/v1/subscribe?after={after}", headers=headers)
+            assert response.status == 410
+            assert response.header("Content-Type") == "application/problem+json"
+            assert response.json()["type"] == "urn:weaseldb:problem:gone"
+            assert response.json()["log_start_version"] == start
+        with Feed(server, start - 1) as feed:
+            assert [event.version for event in feed.until(last)] == list(range(start, last + 1))
+
+
+def test_a_feed_that_retention_overtakes_ends():
+    with wire.weaseldb(*CAPPED, "http.network_threads=1") as server:
+        with Feed(server, 0) as slow, Feed(server, 0) as good:
+            slow.progress()
+            while start_version(server) < 1000:
+                last = committed(server, write("k", "v" * 60000))
+                assert good.transaction().version == last
+            # What fills the buffers still comes, whole; then it ends, or is cut inside a transaction.
+            try:
+                assert slow.end().reason == "gone"
+            except (wire.Closed, ConnectionError):
+                pass
+            assert slow.last < start_version(server) - 1
+            assert server.get(f"/v1/subscribe?after={slow.last}").status == 410
+        assert server.metric('weaseldb_feeds_ended_total{reason="gone"}') == 1
+
+
 def test_damage_is_found_and_never_served():
     with wire.weaseldb() as server:
         for i in range(5):
