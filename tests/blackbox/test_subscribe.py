@@ -622,7 +622,7 @@ def test_a_feed_that_retention_overtakes_ends():
         with Feed(server, 0) as slow, Feed(server, 0) as good:
             slow.progress()
             while start_version(server) < 1000:
-                last = committed(server, write("k", "v" * 60000))
+                last = committed(server, write("k", "v" * 45000))
                 assert good.transaction().version == last
             # What fills the buffers still comes, whole; then it ends, or is cut inside a transaction.
             try:
