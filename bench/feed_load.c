@@ -252,7 +252,7 @@ static double measure(int fd, unsigned subscribers, unsigned batch, unsigned rou
 
 int main(int argc, char **argv)
 {
-    const char *path = NULL;
+    const char *path = "";
     bool smoke = false;
     char beside[512];
     for (int i = 1; i < argc; i++) {
@@ -266,10 +266,12 @@ int main(int argc, char **argv)
         }
     }
     ssize_t size = readlink("/proc/self/exe", beside, sizeof beside - 1);
-    if (path == NULL && size > 0) {
+    if (path[0] == '\0' && size > 0) {
         beside[size] = '\0';
         char *slash = strstr(beside, "/bench/");
-        (void)strcpy(slash == NULL ? beside : slash, "/weaseldb");
+        if (slash != NULL) {
+            (void)snprintf(slash, sizeof beside - (size_t)(slash - beside), "/weaseldb");
+        }
         path = beside;
     }
     if (mkdtemp(directory) == NULL) {
@@ -296,7 +298,11 @@ int main(int argc, char **argv)
     }
     (void)kill(server, SIGTERM);
     (void)waitpid(server, NULL, 0);
-    char command[128];
-    (void)snprintf(command, sizeof command, "rm -rf %s", directory);
-    return system(command) == 0 ? 0 : 1;
+    if (fork() == 0) {
+        (void)execlp("rm", "rm", "-rf", directory, (char *)NULL);
+        _exit(127);
+    }
+    int status = 1;
+    (void)wait(&status);
+    return status == 0 ? 0 : 1;
 }

@@ -182,7 +182,10 @@ size_t base64_encode(struct bytes bytes, char *out)
         uint32_t group = (uint32_t)at[0] << 16 | (left == 2 ? (uint32_t)at[1] << 8 : 0);
         to[0] = alphabet[group >> 18];
         to[1] = alphabet[group >> 12 & 63];
-        to[2] = left == 2 ? alphabet[group >> 6 & 63] : '=';
+        to[2] = '=';
+        if (left == 2) {
+            to[2] = alphabet[group >> 6 & 63];
+        }
         to[3] = '=';
         to += 4;
     }

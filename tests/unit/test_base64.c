@@ -107,9 +107,29 @@ static void test_not_canonical(void **state)
     }
 }
 
+static void test_what_is_encoded_is_decoded_again(void **state)
+{
+    (void)state;
+    for (size_t size = 0; size < 300; size++) {
+        char bytes[300];
+        char text[400];
+        char again[400];
+        size_t again_size;
+        for (size_t i = 0; i < size; i++) {
+            bytes[i] = (char)(i * 37 + size * 11);
+        }
+        size_t text_size = base64_encode(bytes_of(bytes, size), text);
+        assert_int_equal(text_size, base64_encoded_bytes(size));
+        assert_int_equal(base64_decode(bytes_of(text, text_size), again, &again_size), OK);
+        assert_int_equal(again_size, size);
+        assert_memory_equal(again, bytes, size);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_what_is_encoded_is_decoded_again),
         cmocka_unit_test(test_every_length),
         cmocka_unit_test(test_every_wrong_byte),
         cmocka_unit_test(test_not_canonical),
