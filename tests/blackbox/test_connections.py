@@ -428,6 +428,31 @@ def test_events_come_one_by_one(server):
         assert connection.get("/hello").status == 200
 
 
+def test_a_stream_that_cannot_go_on_is_cut(server):
+    closed = server.metric("test_streams_closed_total")
+    with server.connect() as connection:
+        connection.send(wire.request("/abort?events=3&interval_ms=100"))
+        assert connection.read_head().header("Transfer-Encoding") == "chunked"
+        for i in range(3):
+            assert connection.read_chunk().startswith(b"id: %d\n" % i)
+        with pytest.raises((wire.Closed, ConnectionResetError)):
+            connection.read_chunk()
+    assert server.metric("test_streams_closed_total") == closed + 1
+
+
+def test_more_streams_than_are_asked_at_once_are_all_woken(server):
+    streams = [server.connect() for _ in range(300)]
+    for stream in streams:
+        stream.send(wire.request("/wait"))
+        assert stream.read_head().status == 200
+    streams.pop(150).reset()
+    assert server.get("/wake", "POST").status == 200
+    for stream in streams:
+        assert stream.read_chunk() == b"woken"
+        assert stream.read_chunk() == b""
+        stream.close()
+
+
 def test_a_stream_is_woken_from_outside(server):
     streams = [server.connect() for _ in range(20)]
     for stream in streams:

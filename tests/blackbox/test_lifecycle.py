@@ -145,13 +145,14 @@ def test_endpoints():
         assert {e["path"] for e in root["endpoints"]} == {
             *("/", "/livez", "/readyz", "/metrics"),
             *("/v1/commit", "/v1/commits", "/v1/status", "/v1/version"),
-            *("/v1/retention", "/v1/retention/{id}"),
+            *("/v1/retention", "/v1/retention/{id}", "/v1/subscribe"),
             *("/openapi.yaml", "/weaseldb.proto"),
         }
         for endpoint in root["endpoints"]:
             wanted = 405 if endpoint["method"] == "POST" else 400 if "status" in endpoint["path"] else 200
             path = endpoint["path"].replace("{id}", "nobody")
-            assert server.get(path).status == (404 if "nobody" in path else wanted)
+            method = "HEAD" if "subscribe" in path else "GET"  # it has no end
+            assert server.get(path, method).status == (404 if "nobody" in path else wanted)
             refused = server.get(path + "?nonsense=1")
             assert refused.status == (405 if endpoint["method"] == "POST" else 400)
             assert "nonsense" in refused.json()["detail"] or endpoint["method"] == "POST"

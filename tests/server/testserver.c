@@ -17,8 +17,8 @@
  *   GET  /big?bytes=N                 a large body from the arena
  *   GET  /stream?events=N[&interval_ms=M][&bytes=B]
  *                                     N events, every M ms (0: as fast as the client takes them),
- * each padded to B bytes GET  /wait                        a stream that ends with the next POST
- * /wake POST /wake                        wakes all streams GET  /metrics
+ * each padded to B bytes GET  /abort  the same, but cut behind its events GET  /wait a stream that
+ * ends with the next POST /wake POST /wake                        wakes all streams GET  /metrics
  */
 #include "base/check.h"
 #include "base/thread.h"
@@ -303,7 +303,8 @@ struct event_stream {
     uint64_t events;
     uint64_t bytes;
     uint32_t interval_ms;
-    bool waits; /* for a wake-up */
+    bool waits;  /* for a wake-up */
+    bool aborts; /* behind its events */
     uint64_t wake_count;
 };
 
@@ -323,7 +324,7 @@ static enum stream_step events_pull(struct stream_source *source, char *out, siz
         return STREAM_WAIT;
     }
     if (stream->sent == stream->events || draining) {
-        return STREAM_END;
+        return stream->aborts ? STREAM_ABORT : STREAM_END;
     }
     size_t event_size = stream->bytes < 64 ? 64 : (size_t)stream->bytes;
     while (stream->sent < stream->events && room - *size >= event_size) {
@@ -357,7 +358,8 @@ static enum handler_verdict stream(struct exchange *exchange, void *context)
         return HANDLER_ANSWERED;
     }
     *stream = (struct event_stream){.source = {.pull = events_pull, .close = events_close},
-                                    .waits = context != NULL,
+                                    .waits = context == &wakes,
+                                    .aborts = context == &streams_closed,
                                     .wake_count = atomic_load(&wakes)};
     if (!query_number(exchange, "events", 3, &stream->events) ||
         !query_number(exchange, "bytes", 64, &stream->bytes) ||
@@ -416,6 +418,7 @@ static struct engine_route routes[] = {
      .handle = item},
     {GET("/big"), .handle = big},
     {GET("/stream"), .handle = stream},
+    {GET("/abort"), .handle = stream, .context = &streams_closed},
     {GET("/wait"), .handle = stream, .context = &wakes},
     {POST("/wake", 0, NULL), .handle = wake},
     {GET("/metrics"), .handle = server_metrics_handler},
