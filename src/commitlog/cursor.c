@@ -31,7 +31,7 @@ struct open_segment {
     uint64_t used; /* when it was last used, in loads */
 };
 
-struct log_reader {
+struct log_cursor_reader {
     struct log *log;
     struct open_segment files[FILES];
     uint64_t loads;
@@ -45,9 +45,9 @@ struct log_reader {
     char *window;
 };
 
-enum err log_reader_open(struct log *log, struct log_reader **out)
+enum err log_cursor_reader_open(struct log *log, struct log_cursor_reader **out)
 {
-    struct log_reader *reader = calloc(1, sizeof *reader);
+    struct log_cursor_reader *reader = calloc(1, sizeof *reader);
     char *window = malloc(LOG_WINDOW_BYTES);
     if (reader == NULL || window == NULL) {
         free(reader);
@@ -60,7 +60,7 @@ enum err log_reader_open(struct log *log, struct log_reader **out)
     return OK;
 }
 
-static void close_segment(struct log_reader *reader, struct open_segment *open)
+static void close_segment(struct log_cursor_reader *reader, struct open_segment *open)
 {
     if (open->file != NULL) {
         reader->log->storage->operations->close(reader->log->storage, open->file);
@@ -68,7 +68,7 @@ static void close_segment(struct log_reader *reader, struct open_segment *open)
     }
 }
 
-void log_reader_close(struct log_reader *reader)
+void log_cursor_reader_close(struct log_cursor_reader *reader)
 {
     if (reader == NULL) {
         return;
@@ -80,14 +80,15 @@ void log_reader_close(struct log_reader *reader)
     free(reader);
 }
 
-uint64_t log_reader_loaded_bytes(const struct log_reader *reader)
+uint64_t log_cursor_reader_loaded_bytes(const struct log_cursor_reader *reader)
 {
     return reader->loaded_ever_bytes;
 }
 
 /* ---- files ---- */
 
-static enum log_cursor_result check_segment(struct log_reader *reader, struct open_segment *open,
+static enum log_cursor_result check_segment(struct log_cursor_reader *reader,
+                                            struct open_segment *open,
                                             const struct log_place *place)
 {
     const struct storage_operations *operations = reader->log->storage->operations;
@@ -107,7 +108,7 @@ static enum log_cursor_result check_segment(struct log_reader *reader, struct op
 
 /* A file to open another segment in. Those of segments that were removed are closed first, since
  * they hold the space of the disk. */
-static struct open_segment *free_file(struct log_reader *reader)
+static struct open_segment *free_file(struct log_cursor_reader *reader)
 {
     uint64_t oldest = log_index_oldest_segment(&reader->log->index);
     struct open_segment *found = &reader->files[0];
@@ -124,8 +125,8 @@ static struct open_segment *free_file(struct log_reader *reader)
     return found;
 }
 
-static enum log_cursor_result open_segment(struct log_reader *reader, const struct log_place *place,
-                                           struct open_segment **out)
+static enum log_cursor_result open_segment(struct log_cursor_reader *reader,
+                                           const struct log_place *place, struct open_segment **out)
 {
     struct storage *storage = reader->log->storage;
     char name[STORAGE_NAME_BYTES];
@@ -156,7 +157,7 @@ static enum log_cursor_result open_segment(struct log_reader *reader, const stru
 
 /* `need` bytes or more of the cursor's segment from `offset` on, read when the log was durable at
  * least up to `version`. *out is shorter only at the end of the file. */
-static enum log_cursor_result load(struct log_reader *reader, const struct log_place *place,
+static enum log_cursor_result load(struct log_cursor_reader *reader, const struct log_place *place,
                                    uint64_t offset, size_t need, uint64_t version,
                                    struct bytes *out)
 {
@@ -197,13 +198,13 @@ static enum log_cursor_result load(struct log_reader *reader, const struct log_p
 
 /* ---- cursors ---- */
 
-bool log_cursor_open(struct log_reader *reader, uint64_t after, struct log_cursor *out)
+bool log_cursor_open(struct log_cursor_reader *reader, uint64_t after, struct log_cursor *out)
 {
     return log_index_find(&reader->log->index, after + 1, &out->place);
 }
 
 /* The header at the cursor. LOG_CURSOR_END: none stands there. */
-static enum log_cursor_result header_here(struct log_reader *reader,
+static enum log_cursor_result header_here(struct log_cursor_reader *reader,
                                           const struct log_cursor *cursor,
                                           struct log_batch_header *out)
 {
@@ -225,7 +226,7 @@ static enum log_cursor_result header_here(struct log_reader *reader,
     return follows ? LOG_CURSOR_BATCH : LOG_CURSOR_DAMAGED;
 }
 
-enum log_cursor_result log_cursor_peek(struct log_reader *reader, struct log_cursor *cursor,
+enum log_cursor_result log_cursor_peek(struct log_cursor_reader *reader, struct log_cursor *cursor,
                                        uint64_t durable, struct log_batch_header *out)
 {
     struct log_batch_header header;
@@ -271,7 +272,8 @@ void log_cursor_skip(struct log_cursor *cursor, const struct log_batch_header *h
     cursor->place.version = header->last_version + 1;
 }
 
-enum log_cursor_result log_cursor_view(struct log_reader *reader, const struct log_cursor *cursor,
+enum log_cursor_result log_cursor_view(struct log_cursor_reader *reader,
+                                       const struct log_cursor *cursor,
                                        const struct log_batch_header *header, uint64_t at,
                                        size_t need, struct bytes *out)
 {
@@ -292,7 +294,8 @@ enum log_cursor_result log_cursor_view(struct log_reader *reader, const struct l
     return result;
 }
 
-enum log_cursor_result log_cursor_verify(struct log_reader *reader, const struct log_cursor *cursor,
+enum log_cursor_result log_cursor_verify(struct log_cursor_reader *reader,
+                                         const struct log_cursor *cursor,
                                          const struct log_batch_header *header, uint64_t bytes,
                                          struct log_payload_hasher **hash, uint64_t *at)
 {

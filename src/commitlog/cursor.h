@@ -2,7 +2,7 @@
 /*
  * cursor: reads the durable part of a log that is being written to.
  *
- *   log_reader_open(log, &reader)                       one for each thread
+ *   log_cursor_reader_open(log, &reader)                       one for each thread
  *   log_cursor_open(reader, after, &cursor)             near the first version behind `after`
  *   while (log_cursor_peek(reader, &cursor, durable, &header) == LOG_CURSOR_BATCH)
  *       if (wanted) log_cursor_verify(...) until done; log_cursor_view(...) as needed
@@ -43,22 +43,22 @@ enum log_cursor_result {
     LOG_CURSOR_FAILED,  /* a file could not be opened or read; errno says why */
 };
 
-struct log_reader; /* commitlog/cursor.c */
+struct log_cursor_reader; /* commitlog/cursor.c */
 
-enum err log_reader_open(struct log *log, struct log_reader **out) WARN_UNUSED;
-void log_reader_close(struct log_reader *reader); /* NULL is allowed */
+enum err log_cursor_reader_open(struct log *log, struct log_cursor_reader **out) WARN_UNUSED;
+void log_cursor_reader_close(struct log_cursor_reader *reader); /* NULL is allowed */
 
 /* How many bytes it has ever loaded: a measure of work done. */
-uint64_t log_reader_loaded_bytes(const struct log_reader *reader);
+uint64_t log_cursor_reader_loaded_bytes(const struct log_cursor_reader *reader);
 
 /* Sets the cursor before the batch with the version behind `after`, or some way before that: skip
  * what ends at or before `after`. False: the log begins later. */
-bool log_cursor_open(struct log_reader *reader, uint64_t after, struct log_cursor *out);
+bool log_cursor_open(struct log_cursor_reader *reader, uint64_t after, struct log_cursor *out);
 
 /* The header of the next batch, which is durable as a whole; the cursor may move into the next
  * segment for it. `durable` must not go back from call to call of a reader. Anything but
  * LOG_CURSOR_BATCH leaves *out as it is. */
-enum log_cursor_result log_cursor_peek(struct log_reader *reader, struct log_cursor *cursor,
+enum log_cursor_result log_cursor_peek(struct log_cursor_reader *reader, struct log_cursor *cursor,
                                        uint64_t durable, struct log_batch_header *out);
 
 /* Moves behind that batch. */
@@ -68,13 +68,15 @@ void log_cursor_skip(struct log_cursor *cursor, const struct log_batch_header *h
  * first; *hash must be from the same batch, or NULL at *at 0. LOG_CURSOR_BATCH: right so far; all
  * of it when *at is header->payload_bytes. The hash is the caller's, to be freed with
  * log_payload_hasher_close(). */
-enum log_cursor_result log_cursor_verify(struct log_reader *reader, const struct log_cursor *cursor,
+enum log_cursor_result log_cursor_verify(struct log_cursor_reader *reader,
+                                         const struct log_cursor *cursor,
                                          const struct log_batch_header *header, uint64_t bytes,
                                          struct log_payload_hasher **hash, uint64_t *at);
 
 /* At least `need` bytes (at most LOG_VIEW_BYTES_MAX, and not beyond the end) of the payload of that
  * batch, from `at` on. Lives until the next call with this reader. */
-enum log_cursor_result log_cursor_view(struct log_reader *reader, const struct log_cursor *cursor,
+enum log_cursor_result log_cursor_view(struct log_cursor_reader *reader,
+                                       const struct log_cursor *cursor,
                                        const struct log_batch_header *header, uint64_t at,
                                        size_t need, struct bytes *out);
 

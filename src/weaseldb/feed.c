@@ -151,7 +151,7 @@ void feed_close(struct feed *feed)
         for (unsigned i = 0; i < FEED_FORMATS; i++) {
             feed_block_give(&thread->recent[i]);
         }
-        log_reader_close(thread->reader);
+        log_cursor_reader_close(thread->reader);
         free(thread);
     }
     feed_blocks_close(feed->blocks);
@@ -167,7 +167,7 @@ struct feed_thread *feed_thread_own(struct feed *feed)
         return own;
     }
     struct feed_thread *thread = calloc(1, sizeof *thread);
-    if (thread == NULL || log_reader_open(feed->config.log, &thread->reader) != OK) {
+    if (thread == NULL || log_cursor_reader_open(feed->config.log, &thread->reader) != OK) {
         free(thread);
         return NULL;
     }

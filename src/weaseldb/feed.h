@@ -37,7 +37,7 @@ enum feed_ending {
 /* One network thread's. */
 struct feed_thread {
     struct feed_thread *next;
-    struct log_reader *reader;
+    struct log_cursor_reader *reader;
     struct feed_block *recent[FEED_FORMATS]; /* the last that was asked for */
     struct metrics_cells *cells;
 };

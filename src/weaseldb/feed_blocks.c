@@ -178,7 +178,7 @@ static void keep(struct feed_blocks *blocks, struct feed_block *block)
 
 /* Under the maker's lock. */
 static enum feed_step make(struct feed_blocks *blocks, struct maker *maker,
-                           struct log_reader *reader, const struct feed_position *position,
+                           struct log_cursor_reader *reader, const struct feed_position *position,
                            uint64_t durable, struct feed_block **out)
 {
     struct feed_encoder *encoder = &maker->encoder;
@@ -219,7 +219,7 @@ static enum feed_step make(struct feed_blocks *blocks, struct maker *maker,
     return FEED_MORE;
 }
 
-enum feed_step feed_blocks_take(struct feed_blocks *blocks, struct log_reader *reader,
+enum feed_step feed_blocks_take(struct feed_blocks *blocks, struct log_cursor_reader *reader,
                                 enum feed_format format, const struct feed_position *position,
                                 uint64_t durable, struct feed_block **out)
 {

@@ -26,14 +26,14 @@ enum { STEP_BYTES = 512 << 10 };
 struct run {
     struct feed_encoder *encoder;
     struct feed_position *position; /* the encoder's */
-    struct log_reader *reader;
+    struct log_cursor_reader *reader;
     uint64_t durable;
     char *out;
     size_t room;
     size_t size;
 };
 
-bool feed_position_open(struct log_reader *reader, uint64_t after, struct feed_position *out)
+bool feed_position_open(struct log_cursor_reader *reader, uint64_t after, struct feed_position *out)
 {
     *out = (struct feed_position){.version = after, .told = after};
     return log_cursor_open(reader, after, &out->cursor);
@@ -419,7 +419,7 @@ static enum feed_step take_step(struct run *run)
     UNREACHABLE();
 }
 
-enum feed_step feed_encoder_run(struct feed_encoder *encoder, struct log_reader *reader,
+enum feed_step feed_encoder_run(struct feed_encoder *encoder, struct log_cursor_reader *reader,
                                 uint64_t durable, char *out, size_t room, size_t *size)
 {
     struct run run = {.encoder = encoder,
@@ -428,11 +428,11 @@ enum feed_step feed_encoder_run(struct feed_encoder *encoder, struct log_reader 
                       .durable = durable,
                       .out = out,
                       .room = room};
-    uint64_t until_bytes = log_reader_loaded_bytes(reader) + STEP_BYTES;
+    uint64_t until_bytes = log_cursor_reader_loaded_bytes(reader) + STEP_BYTES;
     enum feed_step step = FEED_MORE;
     CHECK(room >= FEED_PART_BYTES_MAX);
     while (step == FEED_MORE && room - run.size >= FEED_PART_BYTES_MAX &&
-           log_reader_loaded_bytes(reader) < until_bytes) {
+           log_cursor_reader_loaded_bytes(reader) < until_bytes) {
         size_t before = run.size;
         step = take_step(&run);
         /* Behind the last byte of a batch it is at none. */

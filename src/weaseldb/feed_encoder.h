@@ -73,14 +73,15 @@ struct feed_encoder {
 };
 
 /* Everything behind the version `after`. False: the log begins later. */
-bool feed_position_open(struct log_reader *reader, uint64_t after, struct feed_position *out);
+bool feed_position_open(struct log_cursor_reader *reader, uint64_t after,
+                        struct feed_position *out);
 
 /* No event is half written. */
 bool feed_position_is_between_events(const struct feed_position *position);
 
 /* Writes at `out` up to `room` (at least FEED_PART_BYTES_MAX) bytes; *size says how many, none
  * included. After FEED_GONE and what follows it, the encoder must not be used further. */
-enum feed_step feed_encoder_run(struct feed_encoder *encoder, struct log_reader *reader,
+enum feed_step feed_encoder_run(struct feed_encoder *encoder, struct log_cursor_reader *reader,
                                 uint64_t durable, char *out, size_t room, size_t *size);
 
 void feed_encoder_deinit(struct feed_encoder *encoder);

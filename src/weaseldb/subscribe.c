@@ -171,9 +171,9 @@ static enum stream_step pull_some(struct subscriber *subscriber, struct sink *si
     CHECK(thread != NULL); /* the handler has made it */
     uint64_t now_ms = clock_monotonic_coarse_ms();
     uint64_t durable = commit_version_info(subscriber->feed->config.commits).version;
-    uint64_t until_bytes = log_reader_loaded_bytes(thread->reader) + PULL_BYTES_MAX;
+    uint64_t until_bytes = log_cursor_reader_loaded_bytes(thread->reader) + PULL_BYTES_MAX;
     while (sink->room - sink->size >= FEED_PART_BYTES_MAX &&
-           log_reader_loaded_bytes(thread->reader) < until_bytes) {
+           log_cursor_reader_loaded_bytes(thread->reader) < until_bytes) {
         if (is_between_events(subscriber) && draining) {
             subscriber->ending = FEED_ENDED_BY_DRAIN;
             put_end(subscriber,
@@ -418,10 +418,6 @@ static enum handler_verdict subscribe(struct exchange *exchange, void *context)
     if (!read_request(exchange, feed, thread, &subscriber->encoder)) {
         return HANDLER_ANSWERED;
     }
-    if (!add_headers(exchange)) {
-        (void)refuse_no_memory(exchange);
-        return HANDLER_ANSWERED;
-    }
     subscriber->slot = feed_try_subscribe(feed, subscriber->encoder.position.version);
     if (subscriber->slot == NULL) {
         metrics_add(thread->cells, feed->refused, 1);
@@ -431,6 +427,11 @@ static enum handler_verdict subscribe(struct exchange *exchange, void *context)
                                             .detail = "As many feeds are open as are allowed.",
                                             .limit_key = "subscribe.max_subscribers",
                                             .limit = feed->config.subscribers_max});
+        return HANDLER_ANSWERED;
+    }
+    if (!add_headers(exchange)) {
+        feed_unsubscribe(feed, &subscriber->slot);
+        (void)refuse_no_memory(exchange);
         return HANDLER_ANSWERED;
     }
     exchange_stream(exchange, 200, feed_media_type(subscriber->encoder.format),

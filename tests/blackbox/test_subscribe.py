@@ -31,18 +31,22 @@ def write_batch(server, count, name="batch"):
     return response.json()["results"][-1]["version"]
 
 
+instances = iter(range(10**9))
+
+
 class Writers:
     """Clients that commit until told to stop; what each commit holds is told by its version."""
 
     def __init__(self, server, count=3):
         self.server, self.stopping, self.acknowledged, self.lock = server, False, {}, threading.Lock()
+        self.instance = next(instances)
         self.threads = [threading.Thread(target=self.run, args=(i,)) for i in range(count)]
 
     def run(self, index):
         with self.server.connect() as connection:
             number = 0
             while not self.stopping:
-                key = f"writer-{index}-{number}"
+                key = f"writer-{index}-{self.instance}-{number}"
                 try:
                     answer = commit(connection, write(key, "x" * random.randrange(2000)), request_id=key)
                 except (wire.Closed, ConnectionError):
@@ -442,7 +446,7 @@ def test_nothing_that_is_not_durable(tmp_path):
     with wire.weaseldb("subscribe.progress_interval_sec=1", env=slow) as server, Feed(server) as feed:
         committed(server, write("a"))
         assert feed.transaction().version == 1
-        trigger.write_text("hold")
+        trigger.write_text("hang")
         thread = threading.Thread(target=committed, args=(server, write("b")))
         thread.start()
         # The write reaches the file, and the sync does not end: two rounds of progress tell of 1.

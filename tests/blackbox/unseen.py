@@ -10,8 +10,8 @@ UNSEEN = {
     ("/livez", "get", "503"): "it needs a stage that hangs for ten seconds",
     ("*", "*", "500"): "it would be a mistake of the server",
 }
-NOT_SERVED = {"/v1/subscribe"}  # in this version
-NOT_GIVEN = {"gone", "malformed-header", "too-many-subscribers"}  # types of problems, likewise
+NOT_SERVED = set()  # in this version
+NOT_GIVEN = set()  # types of problems, likewise
 
 
 def judge():

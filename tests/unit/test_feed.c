@@ -21,7 +21,7 @@ struct fixture {
     char directory[64];
     struct storage *storage;
     struct log *log;
-    struct log_reader *reader;
+    struct log_cursor_reader *reader;
     uint64_t version; /* the last */
     uint64_t now_us;
     char *out;
@@ -42,13 +42,13 @@ static void open_log(struct fixture *fixture)
     struct log_problem problem;
     assert_int_equal(storage_posix_open(fixture->directory, &fixture->storage), OK);
     assert_int_equal(log_open(&config, fixture->storage, &visitor, &fixture->log, &problem), OK);
-    assert_int_equal(log_reader_open(fixture->log, &fixture->reader), OK);
+    assert_int_equal(log_cursor_reader_open(fixture->log, &fixture->reader), OK);
     fixture->version = log_last_version(fixture->log);
 }
 
 static void close_log(struct fixture *fixture)
 {
-    log_reader_close(fixture->reader);
+    log_cursor_reader_close(fixture->reader);
     log_close(fixture->log);
     storage_posix_close(fixture->storage);
 }
@@ -253,10 +253,10 @@ static void test_cursor_finds_what_is_gone_and_what_is_damaged(void **state)
     struct log_cursor again = first;
     assert_int_equal(log_cursor_peek(fixture->reader, &again, fixture->version, &header),
                      LOG_CURSOR_BATCH);
-    struct log_reader *other;
-    assert_int_equal(log_reader_open(fixture->log, &other), OK);
+    struct log_cursor_reader *other;
+    assert_int_equal(log_cursor_reader_open(fixture->log, &other), OK);
     assert_int_equal(log_cursor_peek(other, &again, fixture->version, &header), LOG_CURSOR_GONE);
-    log_reader_close(other);
+    log_cursor_reader_close(other);
     /* A bit of a header, then of a payload. */
     struct storage_file *file;
     struct log_payload_hasher *hasher = NULL;
@@ -270,18 +270,18 @@ static void test_cursor_finds_what_is_gone_and_what_is_damaged(void **state)
     assert_true(log_index_find_segment(&fixture->log->index, cursor.place.segment, &damaged.place));
     assert_int_equal(
         fixture->storage->operations->write(fixture->storage, file, offset + 900, &byte, 1), OK);
-    assert_int_equal(log_reader_open(fixture->log, &other), OK);
+    assert_int_equal(log_cursor_reader_open(fixture->log, &other), OK);
     assert_int_equal(log_cursor_peek(other, &damaged, fixture->version, &header), LOG_CURSOR_BATCH);
     assert_int_equal(log_cursor_verify(other, &damaged, &header, 1 << 20, &hasher, &at),
                      LOG_CURSOR_DAMAGED);
     log_payload_hasher_close(hasher);
     assert_int_equal(
         fixture->storage->operations->write(fixture->storage, file, offset + 20, &byte, 1), OK);
-    log_reader_close(other);
-    assert_int_equal(log_reader_open(fixture->log, &other), OK);
+    log_cursor_reader_close(other);
+    assert_int_equal(log_cursor_reader_open(fixture->log, &other), OK);
     assert_int_equal(log_cursor_peek(other, &damaged, fixture->version, &header),
                      LOG_CURSOR_DAMAGED);
-    log_reader_close(other);
+    log_cursor_reader_close(other);
     fixture->storage->operations->close(fixture->storage, file);
 }
 
