@@ -79,9 +79,9 @@ static void add_metrics(struct feed *feed)
          read_subscribers},
         {METRICS_GAUGE, METRICS_PLAIN, "weaseldb_subscriber_lag_max_versions",
          "How far the slowest feed is behind the latest durable version.", read_lag_max},
-        {METRICS_COUNTER, METRICS_PLAIN, "weaseldb_feed_blocks_total",
+        {METRICS_COUNTER, METRICS_PLAIN, "weaseldb_subscriber_blocks_total",
          "Pieces of batches encoded for all feeds together.", read_blocks_made},
-        {METRICS_GAUGE, METRICS_BYTES, "weaseldb_feed_shared_bytes",
+        {METRICS_GAUGE, METRICS_BYTES, "weaseldb_subscriber_shared_bytes",
          "Memory of the pieces that feeds share.", read_blocks_bytes},
     };
     static const char *const endings[FEED_ENDINGS] = {"client", "drain", "gone", "damaged",
@@ -92,16 +92,16 @@ static void add_metrics(struct feed *feed)
                                                           families[i].help),
                                   NULL, 0, families[i].read, feed);
     }
-    struct metrics_family *ended =
-        metrics_family_register(feed->metrics, METRICS_COUNTER, METRICS_PLAIN,
-                                "weaseldb_feeds_ended_total", "Feeds that are over, by why.");
+    struct metrics_family *ended = metrics_family_register(
+        feed->metrics, METRICS_COUNTER, METRICS_PLAIN, "weaseldb_subscriptions_ended_total",
+        "Feeds that are over, by why.");
     for (unsigned i = 0; i < FEED_ENDINGS; i++) {
         feed->endings[i] = metrics_counter_register(
             ended, (const struct metrics_label[]){{"reason", endings[i]}}, 1);
     }
     feed->refused = metrics_counter_register(
         metrics_family_register(feed->metrics, METRICS_COUNTER, METRICS_PLAIN,
-                                "weaseldb_feeds_refused_total",
+                                "weaseldb_subscriptions_refused_total",
                                 "Feeds refused because subscribe.max_subscribers were open."),
         NULL, 0);
 }

@@ -343,14 +343,22 @@ static bool read_after(struct exchange *exchange, const struct query_parameter *
     return true;
 }
 
+/* What `accept` wants most; of what it wants equally, what it names most closely. */
 static enum feed_format format_for(struct bytes accept)
 {
+    enum feed_format best = FEED_SSE;
+    unsigned best_weight = 0;
+    unsigned best_match = 0;
     for (unsigned i = 0; i < FEED_FORMATS; i++) {
-        if (http_accepts(accept, feed_media_type((enum feed_format)i))) {
-            return (enum feed_format)i;
+        unsigned match;
+        unsigned weight = http_accept_weight(accept, feed_media_type((enum feed_format)i), &match);
+        if (weight > best_weight || (weight == best_weight && weight > 0 && match > best_match)) {
+            best = (enum feed_format)i;
+            best_weight = weight;
+            best_match = match;
         }
     }
-    return FEED_SSE;
+    return best;
 }
 
 static bool refuse_gone(struct exchange *exchange, uint64_t first_version)

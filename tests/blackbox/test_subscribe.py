@@ -157,6 +157,24 @@ def test_last_event_id_wins(database):
         assert feed.transaction().version == last - 2
 
 
+@pytest.mark.parametrize(
+    "accept, given",
+    [
+        ("", SSE),
+        ("*/*", SSE),
+        ("text/*", SSE),
+        ("application/json", SSE),
+        ("application/x-ndjson, */*", NDJSON),
+        ("text/event-stream;q=0.5, application/protobuf", PROTOBUF),
+        ("application/protobuf;q=0, application/*", NDJSON),
+        ("text/event-stream, application/x-ndjson", SSE),
+    ],
+)
+def test_the_format_is_what_is_wanted_most(database, accept, given):
+    response = database.get("/v1/subscribe", "HEAD", headers=f"Accept: {accept}\r\n")
+    assert response.header("Content-Type") == given
+
+
 def test_http_1_0(database):
     last = write_batch(database, 3)
     with Feed(database, last - 3, version=0) as feed:
@@ -381,12 +399,12 @@ def test_many_follow_and_each_batch_is_encoded_once():
         assert server.metric("weaseldb_subscribers") == count
         for feed in feeds:
             feed.progress()
-        made = server.metric("weaseldb_feed_blocks_total")
+        made = server.metric("weaseldb_subscriber_blocks_total")
         for _ in range(20):
             last = committed(server, write("k", "v" * 100))
         for feed in feeds:
             assert len(feed.until(last)) == 20
-        assert server.metric("weaseldb_feed_blocks_total") == made + 20
+        assert server.metric("weaseldb_subscriber_blocks_total") == made + 20
         assert server.metric("weaseldb_subscriber_lag_max_versions") == 0
         with Writers(server) as writers:
             wire.wait_for(lambda: writers.count() > 200)
@@ -395,7 +413,7 @@ def test_many_follow_and_each_batch_is_encoded_once():
             feed.until(last)
             feed.close()
         wire.wait_for(lambda: server.metric("weaseldb_subscribers") == 0 or committed(server, write("x")) == 0)
-        assert server.metric('weaseldb_feeds_ended_total{reason="client"}') == count
+        assert server.metric('weaseldb_subscriptions_ended_total{reason="client"}') == count
 
 
 def test_no_more_subscribers_than_allowed():
@@ -406,7 +424,7 @@ def test_no_more_subscribers_than_allowed():
         assert response.header("Retry-After") == "1"
         assert response.json()["limit"] == 3
         assert response.json()["limit_key"] == "subscribe.max_subscribers"
-        assert server.metric("weaseldb_feeds_refused_total") == 1
+        assert server.metric("weaseldb_subscriptions_refused_total") == 1
         feeds.pop().connection.reset()
         wire.wait_for(lambda: server.metric("weaseldb_subscribers") == 2)
         with Feed(server) as feed:
@@ -592,7 +610,7 @@ def test_a_segment_that_is_removed_ends_the_feed():
             event = feed.end()
             assert event.reason == "gone"
             assert event.log_start_version >= 1
-        assert server.metric('weaseldb_feeds_ended_total{reason="gone"}') == 1
+        assert server.metric('weaseldb_subscriptions_ended_total{reason="gone"}') == 1
         with Feed(server, last - 1) as feed:
             assert feed.transaction().version == last
 
@@ -635,7 +653,7 @@ def test_a_feed_that_retention_overtakes_ends():
                 pass
             assert slow.last < start_version(server) - 1
             assert server.get(f"/v1/subscribe?after={slow.last}").status == 410
-        assert server.metric('weaseldb_feeds_ended_total{reason="gone"}') == 1
+        assert server.metric('weaseldb_subscriptions_ended_total{reason="gone"}') == 1
 
 
 def test_damage_is_found_and_never_served():
@@ -650,7 +668,7 @@ def test_damage_is_found_and_never_served():
         with Feed(server, 0) as feed:
             assert [feed.transaction().version, feed.transaction().version] == [1, 2]
             assert feed.end().reason == "damaged"
-        assert server.metric('weaseldb_feeds_ended_total{reason="damaged"}') == 1
+        assert server.metric('weaseldb_subscriptions_ended_total{reason="damaged"}') == 1
         assert b"the commit log is damaged" in server.stderr()
         # What is not damaged is still served, and new commits too.
         with Feed(server, 3) as feed:
