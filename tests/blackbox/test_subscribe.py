@@ -486,7 +486,7 @@ def test_huge_transactions(accept, filtered):
     sizes = [700_001, 5_000_000, 3, 12_000_000]
     query = ranges(("big", "bih")) if filtered else ""
     with wire.weaseldb(
-        "commit.max_value_bytes=20000000", "http.max_body_bytes=50000000", "log.segment_bytes=67108864",
+        "commit.max_value_bytes=20000000", "http.max_body_bytes=30000000", "log.segment_bytes=67108864",
         "http.memory_limit_bytes=268435456", "http.stream_buffer_bytes=4096",
     ) as server:
         with Feed(server, 0, accept, query) as live:
