@@ -175,6 +175,7 @@ enum err protobuf_scan(struct txn_builder *builder, bool is_batch, struct bytes 
         if (err != OK) {
             return err;
         }
+        CHECK(rule != NULL); /* gcc with a sanitizer does not see it */
         bool is_number = rule->kind == KIND_NUMBER;
         if (!take_varint(&at, frame.end, is_number ? NUMBER_BYTES_MAX : LENGTH_BYTES_MAX,
                          &number)) {
