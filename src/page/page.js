@@ -17,6 +17,7 @@ const PAUSE_S = 5; /* samples further apart are not joined: nobody was looking *
 const KEEP_S = 600;
 const SHOW_S_MIN = 30; /* at the start, when there is less to show than was asked for */
 const PLOT_PIXELS = 140;
+const EDGE_PIXELS = 8;
 
 const element = (id) => document.getElementById(id);
 
@@ -88,7 +89,10 @@ function axis(unit) {
     ticks: { show: false },
   };
   if (unit === 'time') {
-    const values = (_, times) => times.map((time) => clock(time).slice(0, time % 60 ? 8 : 5));
+    /* One that would be cut off at the right edge is left out. */
+    const fits = (plot, time) => plot.valToPos(time, 'x') + 22 < plot.over.clientWidth + EDGE_PIXELS;
+    const values = (plot, times) =>
+      times.map((time) => (fits(plot, time) ? clock(time).slice(0, time % 60 ? 8 : 5) : null));
     return { ...shared, values, space: 60, size: 26, gap: 8 };
   }
   return {
@@ -137,7 +141,7 @@ class Chart {
     return {
       width: 320,
       height: PLOT_PIXELS,
-      padding: [8, 8, 0, 0],
+      padding: [8, EDGE_PIXELS, 0, 0],
       legend: { show: false },
       cursor: { y: false, drag: { x: false, y: false }, sync: { key: 'page' }, points: { size: 6 } },
       scales: {
@@ -259,8 +263,7 @@ function miss(time, why) {
   missingSince ??= time;
   seen.addGap(time);
   draw();
-  const since = `since ${clock(missingSince)}`;
-  showState('bad', wasDraining ? `shut down, ${since}` : `${why} ${since}`);
+  showState('bad', `${wasDraining ? 'shut down' : why} since ${clock(missingSince)}`);
 }
 
 async function poll() {

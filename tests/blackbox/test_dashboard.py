@@ -119,7 +119,7 @@ def test_a_server_that_goes_and_comes_back(page):
         with Load(server):
             live(page)
             page.wait_for("/^[1-9]/.test(document.querySelector('#throughput .large').textContent)")
-    page.wait_for("/^(no answer|shut down,) since \\d\\d:\\d\\d:\\d\\d$/.test(document.getElementById('state').textContent)")
+    page.wait_for("/^(no answer|shut down) since \\d\\d:\\d\\d:\\d\\d$/.test(document.getElementById('state').textContent)")
     assert page.evaluate("document.getElementById('state').className") == "bad"
     assert page.evaluate("seen.columns[0][0].at(-1)") is None, "the chart has a gap"
     with wire.weaseldb(f"http.port={address[1]}"):
