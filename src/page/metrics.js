@@ -39,7 +39,7 @@ function parseMetrics(text) {
 /* The series of a family whose labels are as in `wanted`: each one of a list, or one text. */
 function select(sample, name, wanted = {}) {
   return (sample.get(name) || []).filter(({ labels }) =>
-    Object.entries(wanted).every(([label, value]) => [].concat(value).includes(labels[label]))
+    Object.entries(wanted).every(([label, value]) => [].concat(value).includes(labels[label])),
   );
 }
 
@@ -80,7 +80,10 @@ class Delta {
   /* What a histogram took in: [{upper, count}] by growing bounds. Several series become one. */
   buckets(name, wanted) {
     const sums = new Map();
-    for (const [sample, sign] of [[this.after, 1], [this.before, -1]]) {
+    for (const [sample, sign] of [
+      [this.after, 1],
+      [this.before, -1],
+    ]) {
       for (const { labels, value } of select(sample, name + '_bucket', wanted)) {
         const upper = parseNumber(labels.le);
         sums.set(upper, (sums.get(upper) || 0) + sign * value);
@@ -97,8 +100,8 @@ class Delta {
       });
   }
 
-  /* The value that a share of `q` of the observations does not exceed, taken as spread evenly within a
-   * bucket. Beyond the last bound nothing is known but that bound. */
+  /* The value that a share of `q` of the observations does not exceed, taken as spread evenly
+   * within a bucket. Beyond the last bound nothing is known but that bound. */
   quantile(q, name, wanted) {
     const buckets = this.buckets(name, wanted);
     const rank = q * buckets.reduce((sum, { count }) => sum + count, 0);
@@ -131,7 +134,8 @@ function scale(value, step, prefixes) {
     value /= step;
     power++;
   }
-  const places = Math.abs(value) >= 99.95 || Number.isInteger(value) ? 0 : Math.abs(value) >= 9.995 ? 1 : 2;
+  const places =
+    Math.abs(value) >= 99.95 || Number.isInteger(value) ? 0 : Math.abs(value) >= 9.995 ? 1 : 2;
   return [String(Number(value.toFixed(places))), prefixes[power]];
 }
 
@@ -143,7 +147,9 @@ const UNITS = {
   seconds: (value) =>
     Math.abs(value) >= 0.9995
       ? scale(value, 1000, [' s', ' ks']).join('')
-      : value === 0 ? '0 s' : scale(value * 1e6, 1000, [' µs', ' ms']).join(''),
+      : value === 0
+        ? '0 s'
+        : scale(value * 1e6, 1000, [' µs', ' ms']).join(''),
   share: (value) => scale(value * 100, 1e9, [' %']).join(''),
 };
 
@@ -153,13 +159,25 @@ function format(unit, value) {
 
 /* "3 d 4 h", the two largest parts. */
 function formatDuration(seconds) {
-  const parts = [[86400, 'd'], [3600, 'h'], [60, 'min'], [1, 's']];
-  const first = Math.max(0, parts.findIndex(([size]) => seconds >= size));
+  const parts = [
+    [86400, 'd'],
+    [3600, 'h'],
+    [60, 'min'],
+    [1, 's'],
+  ];
+  const first = Math.max(
+    0,
+    parts.findIndex(([size]) => seconds >= size),
+  );
   let rest = Math.max(0, Math.floor(seconds));
   if (rest < 1) return '0 s';
-  return parts.slice(first, first + 2).map(([size, name]) => {
-    const count = Math.floor(rest / size);
-    rest -= count * size;
-    return count > 0 ? `${count} ${name}` : '';
-  }).filter(Boolean).join(' ');
+  return parts
+    .slice(first, first + 2)
+    .map(([size, name]) => {
+      const count = Math.floor(rest / size);
+      rest -= count * size;
+      return count > 0 ? `${count} ${name}` : '';
+    })
+    .filter(Boolean)
+    .join(' ');
 }

@@ -56,7 +56,10 @@ class History {
   }
 
   addGap(time) {
-    this.add(time, this.columns.map((chart) => chart.map(() => null)));
+    this.add(
+      time,
+      this.columns.map((chart) => chart.map(() => null)),
+    );
   }
 }
 
@@ -90,7 +93,8 @@ function axis(unit) {
   };
   if (unit === 'time') {
     /* One that would be cut off at the right edge is left out. */
-    const fits = (plot, time) => plot.valToPos(time, 'x') + 22 < plot.over.clientWidth + EDGE_PIXELS;
+    const fits = (plot, time) =>
+      plot.valToPos(time, 'x') + 22 < plot.over.clientWidth + EDGE_PIXELS;
     const values = (plot, times) =>
       times.map((time) => (fits(plot, time) ? clock(time).slice(0, time % 60 ? 8 : 5) : null));
     return { ...shared, values, space: 60, size: 26, gap: 8 };
@@ -114,16 +118,25 @@ class Chart {
     this.largeName = make('span', { className: 'of' });
     this.note = make('span', { className: 'note' });
     this.values = series.map(() => make('dd', {}, '–'));
-    const legend = make('dl', {}, ...series.map(([label], i) => {
-      const key = make('i', { className: `key c${i + 1}` });
-      key.setAttribute('aria-hidden', 'true');
-      return make('div', {}, make('dt', {}, key, label), this.values[i]);
-    }));
+    const legend = make(
+      'dl',
+      {},
+      ...series.map(([label], i) => {
+        const key = make('i', { className: `key c${i + 1}` });
+        key.setAttribute('aria-hidden', 'true');
+        return make('div', {}, make('dt', {}, key, label), this.values[i]);
+      }),
+    );
     this.frame = make('div', { className: 'plot' });
     this.frame.setAttribute('role', 'img');
     this.frame.setAttribute('aria-label', `Chart: ${title}. ${about}; the values of now follow.`);
-    this.card = make('section', { id, className: 'card', title: about },
-      make('header', {}, make('h2', {}, title), this.note, this.largeName, this.large), this.frame, legend);
+    this.card = make(
+      'section',
+      { id, className: 'card', title: about },
+      make('header', {}, make('h2', {}, title), this.note, this.largeName, this.large),
+      this.frame,
+      legend,
+    );
     element('charts').append(this.card);
     this.plot = new uPlot(this.options(), [[], ...series.map(() => [])], this.frame);
     new ResizeObserver(() => this.resize()).observe(this.frame);
@@ -143,7 +156,12 @@ class Chart {
       height: PLOT_PIXELS,
       padding: [8, EDGE_PIXELS, 0, 0],
       legend: { show: false },
-      cursor: { y: false, drag: { x: false, y: false }, sync: { key: 'page' }, points: { size: 6 } },
+      cursor: {
+        y: false,
+        drag: { x: false, y: false },
+        sync: { key: 'page' },
+        points: { size: 6 },
+      },
       scales: {
         x: { time: true, range: () => windowOfTime() },
         y: { range: (_, min, max) => [0, max > 0 ? max * 1.08 : 1] },
@@ -170,7 +188,10 @@ class Chart {
     const texts = this.columns.map((column) => format(this.definition.unit, column[at]));
     texts.forEach((text, i) => (this.values[i].textContent = text));
     /* In large, the first that there is. */
-    const first = Math.max(0, this.columns.findIndex((column) => (column[at] ?? null) !== null));
+    const first = Math.max(
+      0,
+      this.columns.findIndex((column) => (column[at] ?? null) !== null),
+    );
     this.large.textContent = texts[first];
     this.largeName.textContent = texts.length > 1 ? this.definition.series[first][0] : '';
   }
@@ -241,15 +262,20 @@ let wasDraining = false;
 
 function take(time, sample) {
   if (last !== null && !isSameProcess(last.sample, sample)) {
-    element('event').textContent = `The server was started again before ${clock(time)}; counters began anew.`;
+    element('event').textContent =
+      `The server was started again before ${clock(time)}; counters began anew.`;
     last = null;
     seen.addGap(time - 0.001);
   } else if (last !== null && time - last.time > PAUSE_S) {
     last = null;
     seen.addGap(time - 0.001);
   }
-  const delta = last === null ? new Delta(sample, sample, 0) : new Delta(last.sample, sample, time - last.time);
-  seen.add(time, CHARTS.map(({ series }) => series.map(([, read]) => read(delta))));
+  const delta =
+    last === null ? new Delta(sample, sample, 0) : new Delta(last.sample, sample, time - last.time);
+  seen.add(
+    time,
+    CHARTS.map(({ series }) => series.map(([, read]) => read(delta))),
+  );
   charts.forEach((chart) => chart.take(delta));
   last = { time, sample };
   missingSince = null;
@@ -268,7 +294,10 @@ function miss(time, why) {
 
 async function poll() {
   try {
-    const answer = await fetch('metrics', { cache: 'no-store', signal: AbortSignal.timeout(ANSWER_MS_MAX) });
+    const answer = await fetch('metrics', {
+      cache: 'no-store',
+      signal: AbortSignal.timeout(ANSWER_MS_MAX),
+    });
     const text = await answer.text();
     if (!isWatching()) return;
     if (answer.ok) take(Date.now() / 1000, parseMetrics(text));
