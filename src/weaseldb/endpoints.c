@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "weaseldb/api_files.h"
+#include "weaseldb/page.h"
 #include "weaseldb/query.h"
 
 #include <dirent.h>
@@ -27,7 +28,8 @@ static enum handler_verdict root(struct exchange *exchange, void *context)
         "  \"name\": \"weaseldb\",\n"
         "  \"version\": \"" WEASELDB_VERSION "\",\n"
         "  \"endpoints\": [\n"
-        "    {\"method\": \"GET\", \"path\": \"/\", \"answers\": \"what this server is\"},\n"
+        "    {\"method\": \"GET\", \"path\": \"/\", \"answers\": \"what this server is; to "
+        "a browser, a page\"},\n"
         "    {\"method\": \"POST\", \"path\": \"/v1/commit\", \"answers\": \"one transaction: "
         "committed at a version, or why not\"},\n"
         "    {\"method\": \"POST\", \"path\": \"/v1/commits\", \"answers\": \"several "
@@ -59,9 +61,15 @@ static enum handler_verdict root(struct exchange *exchange, void *context)
         "Protobuf bodies\"}\n"
         "  ]\n"
         "}\n";
-    if (query_read(exchange, NULL, 0)) {
+    if (!query_read(exchange, NULL, 0)) {
+        return HANDLER_ANSWERED;
+    }
+    if (page_is_wanted(exchange)) {
+        page_answer(exchange);
+    } else {
         exchange_answer(exchange, 200, JSON, BYTES(body));
     }
+    (void)exchange_add_header(exchange, BYTES("Vary"), BYTES("Accept"));
     return HANDLER_ANSWERED;
 }
 

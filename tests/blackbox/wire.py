@@ -18,6 +18,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("WEASELDB_BUILD_DIR", ROOT / "build"))
 SCALE = float(os.environ.get("WEASELDB_TEST_SCALE", "1"))
 SANITIZED = "san" in BUILD.name
+DASHBOARD = 'id="charts"' in (BUILD / "src/page/page.html").read_text()
 PATIENCE = 20  # seconds to wait for what must come; never how long something should take
 
 DATE = re.compile(r"^(Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d (Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) \d{4} \d\d:\d\d:\d\d GMT$")
