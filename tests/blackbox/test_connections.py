@@ -55,6 +55,16 @@ def test_a_client_that_never_sends_a_byte_is_closed(hasty):
         assert connection.ended() == b""
 
 
+def test_a_client_that_never_lets_up_is_not_idle():
+    """Answering what has arrived takes longer than a connection may be idle."""
+    with wire.testserver("--keepalive-timeout", 1, "--network-threads", 1) as server, server.connect() as connection:
+        assert connection.get("/hello").status == 200
+        connection.send(wire.request("/busy?ms=8") * 300)
+        for _ in range(300):
+            assert connection.read().body == b"busy"
+        assert server.metric('http_timeouts_total{kind="idle"}') == 0
+
+
 @pytest.mark.parametrize(
     "start",
     [b"G", b"GET /hello HTTP/1.1\r\nHost: a\r\n", UPLOAD_HEAD % 10 + b"12345"],
