@@ -172,6 +172,17 @@ static void fit_descriptors(struct engine_core *core)
     }
 }
 
+/* A pool that needs memory can free its own cache only: all caches together may hold a quarter of the
+ * budget, so that no thread finds it used up by the others' free chunks. */
+static void share_caches(struct engine_core *core)
+{
+    size_t threads = core->config.network_threads;
+    for (unsigned i = 0; i < core->pipeline_count; i++) {
+        threads += pipeline_thread_count(core->pipelines[i]);
+    }
+    core->cache_bytes_max = (size_t)(core->config.memory_limit_bytes / 4 / threads);
+}
+
 static enum err open_listeners(struct server *server)
 {
     const struct server_config *config = &server->core.config;
@@ -287,6 +298,7 @@ enum err server_start(struct server *server)
         return fail(server, ERR_MEMORY, "metrics");
     }
     fit_descriptors(core);
+    share_caches(core);
     server->started = true;
     enum err err = start_all(server);
     if (err != OK) {

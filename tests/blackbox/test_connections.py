@@ -181,6 +181,17 @@ def test_the_memory_budget_is_an_answer_and_recovers():
         assert server.metrics()["http_memory_used_bytes"] <= 8 << 20
 
 
+def test_free_memory_of_one_thread_is_not_missing_to_another():
+    with wire.testserver("--memory-limit-bytes", 4 << 20, "--network-threads", 2) as server:
+        # In turn, connections go to one network thread and to the other.
+        with server.connect() as one, server.connect() as other:
+            assert other.get("/hello").status == 200
+            # Bodies of several sizes, one after the other: all of the budget passes through one thread.
+            for size in (2 << 20, 3 << 19, 1 << 18, 1 << 16, 1 << 14, 8000, 8000):
+                assert one.get("/upload", "POST", body=b"x" * (size - 3000)).status == 200
+            assert other.get("/upload", "POST", body=b"y" * 1000000).status == 200
+
+
 def test_memory_for_a_thousand_heads_is_refused_not_crashed():
     with wire.testserver("--memory-limit-bytes", 1 << 20) as server:
         held = [server.connect() for _ in range(600)]
