@@ -202,11 +202,11 @@ static void reload(struct program *program)
     const struct config_report report = {log_mistake, NULL};
     systemd_notify_reloading();
     if (options_load_config(&program->options, &config, &report)) {
-        struct server_config server = server_config_from(&config);
         config_compare(&program->config, &config, log_change, NULL);
+        config_take_live(&program->config, &config);
+        struct server_config server = server_config_from(&program->config);
         server_reload(program->server, &server);
-        configure_logger(&config);
-        program->config = config;
+        configure_logger(&program->config);
         log_info("settings reloaded");
     }
     systemd_notify("READY=1");
