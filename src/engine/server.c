@@ -303,9 +303,11 @@ enum err server_start(struct server *server)
     enum err err = start_all(server);
     if (err != OK) {
         char text[LISTENER_ERROR_BYTES];
+        int number = errno;
         memcpy(text, server->error, sizeof text);
         stop_all(server);
         memcpy(server->error, text, sizeof text);
+        errno = number;
     }
     return err;
 }

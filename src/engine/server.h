@@ -56,7 +56,8 @@ enum err server_add_pipeline(struct server *server,
 /* `route` must outlive the server. ERR_INVALID: malformed, duplicate, or an unknown pipeline. */
 enum err server_add_route(struct server *server, struct engine_route *route) WARN_UNUSED;
 
-/* Binds and starts everything. On an error nothing runs, and server_error() says what failed. */
+/* Binds and starts everything. On an error nothing runs, and server_error() says what failed; with
+ * ERR_SYSTEM errno says why. */
 enum err server_start(struct server *server) WARN_UNUSED;
 
 /* What the last failed call was about, in words ("bind 127.0.0.1:8080: Address already in use").

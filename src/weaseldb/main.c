@@ -148,6 +148,23 @@ static enum err add_routes(struct program *program)
     return err == OK ? subscribe_add(program->server, program->feed) : err;
 }
 
+/* What to do about the error number of a failed start. */
+static const char *start_hint(int number)
+{
+    switch (number) {
+    case EADDRINUSE:
+        return "another process uses the address; --set http.port=PORT picks another port";
+    case EACCES:
+    case EPERM:
+        return "ports below 1024 are for root or CAP_NET_BIND_SERVICE only, and the directory of a "
+               "Unix socket must be writable";
+    case EADDRNOTAVAIL:
+        return "http.bind_address must be an address of this machine";
+    default:
+        return "see [http] in docs/configuration.md";
+    }
+}
+
 static enum err start(struct program *program)
 {
     int sockets[SYSTEMD_SOCKETS_MAX];
@@ -170,9 +187,8 @@ static enum err start(struct program *program)
     }
     if (err != OK) {
         log_error("cannot start", LOG_STRING("error", server_error(program->server)),
-                  LOG_STRING("hint", "another process may use the address; "
-                                     "--set http.port=PORT picks another one"));
-        server_close(program->server);
+                  LOG_STRING("hint", start_hint(err == ERR_SYSTEM ? errno : 0)));
+        (void)server_close(program->server);
         feed_close(program->feed);
         program->server = NULL;
     }
