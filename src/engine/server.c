@@ -172,8 +172,8 @@ static void fit_descriptors(struct engine_core *core)
     }
 }
 
-/* A pool that needs memory can free its own cache only: all caches together may hold a quarter of the
- * budget, so that no thread finds it used up by the others' free chunks. */
+/* A pool that needs memory can free its own cache only: all caches together may hold a quarter of
+ * the budget, so that no thread finds it used up by the others' free chunks. */
 static void share_caches(struct engine_core *core)
 {
     size_t threads = core->config.network_threads;

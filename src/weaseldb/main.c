@@ -2,10 +2,13 @@
 /*
  * weaseldb: start, signals, stop.
  *
- * The main thread blocks all signals before it starts any thread, then waits for them. A helper
+ * The main thread blocks the signals that it waits for; all other threads block all. A helper
  * thread waits for the drain, so that a second signal is still heard and ends the process at once.
  * Where a watchdog wants to be fed, the main thread does that as well, as long as every stage of
  * the pipelines moves; else it only ever wakes up for a signal.
+ *
+ * SIGTERM and SIGINT are blocked only while there is a server to drain: recovery and the last
+ * clean-up can take as long as the disk does, and leave the log whole wherever they are cut.
  */
 #include "base/clock.h"
 #include "base/logger.h"
@@ -41,6 +44,7 @@ struct program {
     uint64_t feed_every_ns; /* the watchdog; 0: there is none */
     uint64_t feed_at_ns;    /* next */
     bool is_starving;       /* it was not fed last time */
+    bool log_failed; /* while the server was being drained */
 };
 
 static struct server_config server_config_from(const struct config *config)
@@ -188,7 +192,7 @@ static enum err start(struct program *program)
     if (err != OK) {
         log_error("cannot start", LOG_STRING("error", server_error(program->server)),
                   LOG_STRING("hint", start_hint(err == ERR_SYSTEM ? errno : 0)));
-        (void)server_close(program->server);
+        server_close(program->server);
         feed_close(program->feed);
         program->server = NULL;
     }
@@ -288,6 +292,9 @@ static bool stop(struct program *program, const sigset_t *signals, const char *r
             thread_join(&program->drainer);
             return program->answered;
         }
+        if (number == SIGUSR2) {
+            program->log_failed = true;
+        }
         if (number == SIGTERM || number == SIGINT) {
             log_warn("ended at once", LOG_STRING("signal", strsignal(number)));
             logger_flush();
@@ -310,7 +317,7 @@ static int serve(struct program *program, const sigset_t *signals)
             } else {
                 log_warn("stopped; connections were cut when the time was up");
             }
-            return answered ? EXIT_OK : EXIT_RUNTIME;
+            return answered && !program->log_failed ? EXIT_OK : EXIT_RUNTIME;
         } else if (number == SIGUSR2) {
             (void)stop(program, signals, "the commit log has failed");
             return EXIT_RUNTIME;
@@ -321,6 +328,7 @@ static int serve(struct program *program, const sigset_t *signals)
 int main(int argc, char **argv)
 {
     struct program program = {0};
+    sigset_t endings;
     sigset_t signals;
     thread_role_set(ROLE_MAIN);
     if (!options_parse(&program.options, argc, argv, &program.config)) {
@@ -328,12 +336,15 @@ int main(int argc, char **argv)
         return program.options.exit_code;
     }
     (void)sigemptyset(&signals);
-    (void)sigaddset(&signals, SIGTERM);
-    (void)sigaddset(&signals, SIGINT);
     (void)sigaddset(&signals, SIGHUP);
     (void)sigaddset(&signals, SIGUSR1);
     (void)sigaddset(&signals, SIGUSR2);
     (void)pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    (void)sigemptyset(&endings);
+    (void)sigaddset(&endings, SIGTERM);
+    (void)sigaddset(&endings, SIGINT);
+    (void)sigaddset(&signals, SIGTERM);
+    (void)sigaddset(&signals, SIGINT);
     struct sigaction ignore = {.sa_handler = SIG_IGN};
     (void)sigaction(SIGPIPE, &ignore, NULL);
 
@@ -344,6 +355,7 @@ int main(int argc, char **argv)
         log_warn("no logger thread; log lines are written by those who log");
     }
     if (database_open(&program.config, log_failed, &program.database) == OK) {
+        (void)pthread_sigmask(SIG_BLOCK, &endings, NULL);
         if (start(&program) == OK) {
             say_where(&program);
             systemd_notify("READY=1\nSTATUS=serving");
@@ -356,6 +368,7 @@ int main(int argc, char **argv)
             }
             feed_close(program.feed);
         }
+        (void)pthread_sigmask(SIG_UNBLOCK, &endings, NULL);
         database_close(&program.database);
     }
     logger_stop();
