@@ -158,7 +158,7 @@ enum err server_add_route(struct server *server, struct engine_route *route)
 }
 
 /* Raises the soft limit of descriptors as far as needed and possible, and lowers the number of
- * connections to what fits. */
+ * connections to what fits: clients must not take the descriptors that the application needs. */
 static void fit_descriptors(struct engine_core *core)
 {
     struct rlimit limit;
@@ -169,6 +169,15 @@ static void fit_descriptors(struct engine_core *core)
     if (limit.rlim_cur < needed) {
         limit.rlim_cur = limit.rlim_max < needed ? limit.rlim_max : needed;
         (void)setrlimit(RLIMIT_NOFILE, &limit);
+    }
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= needed) {
+        return;
+    }
+    rlim_t fitting = limit.rlim_cur > (rlim_t)2 * SPARE_DESCRIPTORS
+                         ? limit.rlim_cur - SPARE_DESCRIPTORS
+                         : (limit.rlim_cur + 1) / 2;
+    if (fitting > 0 && fitting < core->config.max_connections) {
+        core->config.max_connections = (unsigned)fitting;
     }
 }
 
@@ -345,6 +354,11 @@ void server_drain(struct server *server)
     for (unsigned i = 0; i < server->listener_count; i++) {
         listener_stop(&server->listeners[i]);
     }
+}
+
+unsigned server_max_connections(const struct server *server)
+{
+    return server->core.config.max_connections;
 }
 
 bool server_is_draining(const struct server *server)

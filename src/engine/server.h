@@ -68,6 +68,10 @@ const char *server_error(const struct server *server);
  * last. Valid after server_start(). */
 const char *server_address(const struct server *server, unsigned index);
 
+/* How many connections may be open: fewer than configured when the process may not have as many
+ * descriptors. Valid after server_start(). */
+unsigned server_max_connections(const struct server *server);
+
 /* The TCP port of the first TCP listener, 0 when there is none. */
 uint16_t server_port(const struct server *server);
 

@@ -82,6 +82,13 @@ static void say_where(const struct program *program)
                  LOG_STRING("version", WEASELDB_VERSION), LOG_U64("pid", (uint64_t)getpid()),
                  LOG_U64("network_threads", (uint64_t)program->config.http.network_threads));
     }
+    unsigned connections_max = server_max_connections(program->server);
+    if (connections_max < (unsigned)program->config.http.max_connections) {
+        log_warn(
+            "fewer connections than http.max_connections fit the limit of open files (ulimit -n, "
+            "LimitNOFILE=)",
+            LOG_U64("connections_max", connections_max));
+    }
     if (!isatty(STDOUT_FILENO) || server_address(program->server, 0) == NULL) {
         return;
     }

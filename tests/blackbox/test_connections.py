@@ -1,5 +1,6 @@
 """Deadlines, limits, vanishing clients: what happens to connections, by behaviour."""
 
+import json
 import os
 import resource
 import socket
@@ -237,11 +238,30 @@ def test_connections_beyond_the_limit_are_refused_and_service_resumes():
             connection.close()
 
 
+def test_connections_leave_descriptors_for_the_log(tmp_path):
+    """Clients may take all descriptors that they can: the log still gets its next segments."""
+    small = ("log.segment_bytes=1048576", "http.max_body_bytes=262144", "commit.max_operations=1000")
+    with wire.weaseldb(*small, "http.max_connections=1000", cwd=tmp_path, limits={resource.RLIMIT_NOFILE: 200}) as server:
+        assert b"connections_max=136" in server.stderr()
+        good = server.connect()
+        assert good.get("/livez").status == 200
+        held = [server.connect() for _ in range(150)]
+        for connection in held:
+            connection.send(wire.request("/livez"))
+        statuses = [connection.read().status for connection in held]
+        assert statuses.count(200) == 135 and statuses.count(503) == 15
+        body = json.dumps({"operations": [{"type": "write", "key": "YQ==", "value": "A" * 200000}]}).encode()
+        for _ in range(30):
+            assert good.get("/v1/commit", "POST", "Content-Type: application/json\r\n", body).status == 200
+        good.close()
+        for connection in held:
+            connection.close()
+
+
 def test_without_descriptors_it_waits_and_resumes():
-    """Here the limit on descriptors is lower than that on connections."""
-    with wire.testserver(
-        "--max-connections", 1000, limits={resource.RLIMIT_NOFILE: 64}
-    ) as server:
+    """Descriptors become fewer than the connections that were found to fit at the start."""
+    with wire.testserver("--max-connections", 1000) as server:
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (64, 64))
         held = []
         for _ in range(100):
             connection = server.connect()
@@ -264,7 +284,8 @@ def test_without_descriptors_it_waits_and_resumes():
 
 def test_a_stop_without_descriptors_is_quick():
     """Connections that wait for a descriptor must not hold a stop up."""
-    with wire.testserver("--drain-timeout", 30, limits={resource.RLIMIT_NOFILE: 64}) as server:
+    with wire.testserver("--drain-timeout", 30) as server:
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (64, 64))
         held = [server.connect() for _ in range(200)]
         for connection in held:
             connection.send(HELLO)
