@@ -44,7 +44,7 @@ struct program {
     uint64_t feed_every_ns; /* the watchdog; 0: there is none */
     uint64_t feed_at_ns;    /* next */
     bool is_starving;       /* it was not fed last time */
-    bool log_failed; /* while the server was being drained */
+    bool log_failed;        /* while the server was being drained */
 };
 
 static struct server_config server_config_from(const struct config *config)

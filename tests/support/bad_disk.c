@@ -4,8 +4,8 @@
  *
  * While the file that the environment variable BAD_DISK names exists, it says which call fails with
  * EIO: "sync" fdatasync(), "directory" fsync(), "write" pwrite(), "short" makes pwrite() write half
- * of the bytes at most, "hang" lets fdatasync() wait until the file says something else, "hang read"
- * pread().
+ * of the bytes at most, "hang" lets fdatasync() wait until the file says something else, "hang
+ * read" pread().
  */
 #include <dlfcn.h>
 #include <errno.h>
