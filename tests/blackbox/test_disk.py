@@ -136,6 +136,7 @@ def on_a_disk_that_gets_stuck(trigger):
     return {"LD_PRELOAD": str(wire.BUILD / "tests/libbad_disk.so"), "BAD_DISK": str(trigger)}
 
 
+@pytest.mark.skipif(wire.SANITIZED, reason="sanitizers want to be the first library")
 def test_a_disk_that_is_stuck_does_not_hold_a_stop_up(tmp_path):
     trigger = tmp_path / "trigger"
     with wire.weaseldb("http.drain_timeout_sec=1", cwd=tmp_path, env=on_a_disk_that_gets_stuck(trigger)) as server:
@@ -151,6 +152,7 @@ def test_a_disk_that_is_stuck_does_not_hold_a_stop_up(tmp_path):
             assert b"connections were cut" in server.stderr()
 
 
+@pytest.mark.skipif(wire.SANITIZED, reason="sanitizers want to be the first library")
 def test_a_start_from_a_disk_that_is_stuck_can_be_ended(tmp_path):
     trigger = tmp_path / "trigger"
     with wire.weaseldb(cwd=tmp_path) as server:
