@@ -38,6 +38,7 @@ struct engine_core {
     struct engine_timeouts timeouts;
     struct http_parser_limits parser_limits;
     struct memory_budget budget;
+    size_t cache_bytes_max; /* free chunks that each thread's pool may keep */
     struct http_router *router;
     struct engine_instruments instruments;
     struct pipeline *pipelines[ENGINE_PIPELINES_MAX];

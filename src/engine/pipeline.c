@@ -183,13 +183,16 @@ static void service_run(void *argument)
 
 enum err pipeline_start(struct pipeline *pipeline)
 {
+    size_t core_bytes_max = pipeline->core->cache_bytes_max;
+    size_t cache_bytes_max =
+        core_bytes_max < SERVICE_CACHE_BYTES ? core_bytes_max : SERVICE_CACHE_BYTES;
     for (unsigned i = 0; i < pipeline->thread_count; i++) {
         struct service_thread *thread = &pipeline->threads[i];
         char name[64];
         thread->pipeline = pipeline;
         thread->stages = stage_chain_thread(pipeline->chain, i);
         thread->cells = metrics_cells_open(pipeline->core->metrics);
-        chunk_pool_init(&thread->pool, &pipeline->core->budget, SERVICE_CACHE_BYTES);
+        chunk_pool_init(&thread->pool, &pipeline->core->budget, cache_bytes_max);
         unsigned stage = stage_thread_first_stage(thread->stages);
         (void)snprintf(name, sizeof name, "%.15s", pipeline->stages[stage].config.name);
         if (thread_start(&thread->thread, name, ROLE_SERVICE, service_run, thread) != OK) {
@@ -233,6 +236,11 @@ const char *pipeline_name(const struct pipeline *pipeline)
 unsigned pipeline_index(const struct pipeline *pipeline)
 {
     return pipeline->index;
+}
+
+unsigned pipeline_thread_count(const struct pipeline *pipeline)
+{
+    return pipeline->thread_count;
 }
 
 unsigned pipeline_stage_count(const struct pipeline *pipeline)

@@ -24,6 +24,7 @@ void pipeline_close(struct pipeline *pipeline);
 
 const char *pipeline_name(const struct pipeline *pipeline);
 unsigned pipeline_index(const struct pipeline *pipeline);
+unsigned pipeline_thread_count(const struct pipeline *pipeline);
 
 unsigned pipeline_stage_count(const struct pipeline *pipeline);
 const char *pipeline_stage_name(const struct pipeline *pipeline, unsigned stage);

@@ -61,7 +61,9 @@ enum err poller_init(struct poller *poller, struct engine_core *core, unsigned i
     poller->date_second = -1;
     poller->now_ns = clock_monotonic_ns();
     poller->now_ms = poller->now_ns / 1000000;
-    chunk_pool_init(&poller->pool, &core->budget, POLLER_CACHE_BYTES);
+    size_t cache_bytes_max =
+        core->cache_bytes_max < POLLER_CACHE_BYTES ? core->cache_bytes_max : POLLER_CACHE_BYTES;
+    chunk_pool_init(&poller->pool, &core->budget, cache_bytes_max);
     deadline_wheel_init(&poller->wheel, poller->now_ms);
     CHECK(pthread_mutex_init(&poller->free_lock, NULL) == 0);
     poller->conns = mmap(NULL, conn_slots * sizeof(struct conn), PROT_READ | PROT_WRITE,

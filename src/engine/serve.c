@@ -158,6 +158,14 @@ static uint32_t idle_ms(struct poller *poller, const struct conn *conn)
     return timeout_ms(conn->served ? &timeouts->keepalive_ms : &timeouts->request_ms);
 }
 
+/* The time by which what the state waits for must have come. */
+static void set_deadline(struct poller *poller, struct conn *conn)
+{
+    uint64_t at_ms = conn->state == CONN_IDLE ? poller->now_ms + idle_ms(poller, conn)
+                                              : request_deadline(poller, conn);
+    deadline_set(&poller->wheel, &conn->deadline, at_ms);
+}
+
 /* Ends the turn: sends the gathered answers, then waits for what the state waits for. */
 static void suspend(struct poller *poller, struct conn *conn)
 {
@@ -168,14 +176,10 @@ static void suspend(struct poller *poller, struct conn *conn)
         finish(poller, conn);
         return;
     }
-    uint64_t at_ms;
     if (conn->state == CONN_IDLE) {
         release_buffers(poller, conn);
-        at_ms = poller->now_ms + idle_ms(poller, conn);
-    } else {
-        at_ms = request_deadline(poller, conn);
     }
-    deadline_set(&poller->wheel, &conn->deadline, at_ms);
+    set_deadline(poller, conn);
 }
 
 /* Counts the answer and gives it, or the head of it. */
@@ -452,6 +456,9 @@ static void turn_end(struct poller *poller, struct conn *conn)
     if (conn->closing) {
         suspend(poller, conn);
     } else if (flush(poller, conn)) {
+        /* One that is never out of work is never suspended: without this it would be taken for idle
+         * since it last was. */
+        set_deadline(poller, conn);
         poller_make_ready(poller, conn);
     }
 }

@@ -158,7 +158,7 @@ enum err server_add_route(struct server *server, struct engine_route *route)
 }
 
 /* Raises the soft limit of descriptors as far as needed and possible, and lowers the number of
- * connections to what fits. */
+ * connections to what fits: clients must not take the descriptors that the application needs. */
 static void fit_descriptors(struct engine_core *core)
 {
     struct rlimit limit;
@@ -170,6 +170,26 @@ static void fit_descriptors(struct engine_core *core)
         limit.rlim_cur = limit.rlim_max < needed ? limit.rlim_max : needed;
         (void)setrlimit(RLIMIT_NOFILE, &limit);
     }
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= needed) {
+        return;
+    }
+    rlim_t fitting = limit.rlim_cur > (rlim_t)2 * SPARE_DESCRIPTORS
+                         ? limit.rlim_cur - SPARE_DESCRIPTORS
+                         : (limit.rlim_cur + 1) / 2;
+    if (fitting > 0 && fitting < core->config.max_connections) {
+        core->config.max_connections = (unsigned)fitting;
+    }
+}
+
+/* A pool that needs memory can free its own cache only: all caches together may hold a quarter of
+ * the budget, so that no thread finds it used up by the others' free chunks. */
+static void share_caches(struct engine_core *core)
+{
+    size_t threads = core->config.network_threads;
+    for (unsigned i = 0; i < core->pipeline_count; i++) {
+        threads += pipeline_thread_count(core->pipelines[i]);
+    }
+    core->cache_bytes_max = (size_t)(core->config.memory_limit_bytes / 4 / threads);
 }
 
 static enum err open_listeners(struct server *server)
@@ -287,13 +307,16 @@ enum err server_start(struct server *server)
         return fail(server, ERR_MEMORY, "metrics");
     }
     fit_descriptors(core);
+    share_caches(core);
     server->started = true;
     enum err err = start_all(server);
     if (err != OK) {
         char text[LISTENER_ERROR_BYTES];
+        int number = errno;
         memcpy(text, server->error, sizeof text);
         stop_all(server);
         memcpy(server->error, text, sizeof text);
+        errno = number;
     }
     return err;
 }
@@ -331,6 +354,11 @@ void server_drain(struct server *server)
     for (unsigned i = 0; i < server->listener_count; i++) {
         listener_stop(&server->listeners[i]);
     }
+}
+
+unsigned server_max_connections(const struct server *server)
+{
+    return server->core.config.max_connections;
 }
 
 bool server_is_draining(const struct server *server)

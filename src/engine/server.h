@@ -56,7 +56,8 @@ enum err server_add_pipeline(struct server *server,
 /* `route` must outlive the server. ERR_INVALID: malformed, duplicate, or an unknown pipeline. */
 enum err server_add_route(struct server *server, struct engine_route *route) WARN_UNUSED;
 
-/* Binds and starts everything. On an error nothing runs, and server_error() says what failed. */
+/* Binds and starts everything. On an error nothing runs, and server_error() says what failed; with
+ * ERR_SYSTEM errno says why. */
 enum err server_start(struct server *server) WARN_UNUSED;
 
 /* What the last failed call was about, in words ("bind 127.0.0.1:8080: Address already in use").
@@ -66,6 +67,10 @@ const char *server_error(const struct server *server);
 /* Listening addresses, as text ("127.0.0.1:8080", "[::1]:8080", "unix:/run/w.sock"); NULL past the
  * last. Valid after server_start(). */
 const char *server_address(const struct server *server, unsigned index);
+
+/* How many connections may be open: fewer than configured when the process may not have as many
+ * descriptors. Valid after server_start(). */
+unsigned server_max_connections(const struct server *server);
 
 /* The TCP port of the first TCP listener, 0 when there is none. */
 uint16_t server_port(const struct server *server);

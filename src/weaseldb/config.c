@@ -2,6 +2,7 @@
 /* Loading, setting, checking and printing settings, all by the table of config_keys.c. */
 #include "weaseldb/config.h"
 
+#include "base/check.h"
 #include "base/thread.h"
 #include "weaseldb/config_keys.h"
 #include "weaseldb/toml.h"
@@ -407,5 +408,18 @@ void config_compare(const struct config *before, const struct config *after,
         if (!same) {
             changed(context, key->name, key->live);
         }
+    }
+}
+
+void config_take_live(struct config *config, const struct config *after)
+{
+    struct config new = *after;
+    for (size_t i = 0; i < CONFIG_KEY_COUNT; i++) {
+        const struct config_key *key = &CONFIG_KEYS[i];
+        if (!key->live) {
+            continue;
+        }
+        CHECK(key->type != CONFIG_STRING); /* none is live: others may hold a pointer to it */
+        *config_number(config, key) = *config_number(&new, key);
     }
 }

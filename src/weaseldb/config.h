@@ -114,4 +114,7 @@ void config_print_commented(FILE *out);
 void config_compare(const struct config *before, const struct config *after,
                     void (*changed)(void *context, const char *key, bool live), void *context);
 
+/* Takes over the values of the live keys; the others stay in force until a restart. */
+void config_take_live(struct config *config, const struct config *after);
+
 #endif

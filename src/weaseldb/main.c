@@ -2,10 +2,13 @@
 /*
  * weaseldb: start, signals, stop.
  *
- * The main thread blocks all signals before it starts any thread, then waits for them. A helper
+ * The main thread blocks the signals that it waits for; all other threads block all. A helper
  * thread waits for the drain, so that a second signal is still heard and ends the process at once.
  * Where a watchdog wants to be fed, the main thread does that as well, as long as every stage of
  * the pipelines moves; else it only ever wakes up for a signal.
+ *
+ * SIGTERM and SIGINT are blocked only while there is a server to drain: recovery and the last
+ * clean-up can take as long as the disk does, and leave the log whole wherever they are cut.
  */
 #include "base/clock.h"
 #include "base/logger.h"
@@ -41,6 +44,7 @@ struct program {
     uint64_t feed_every_ns; /* the watchdog; 0: there is none */
     uint64_t feed_at_ns;    /* next */
     bool is_starving;       /* it was not fed last time */
+    bool log_failed;        /* while the server was being drained */
 };
 
 static struct server_config server_config_from(const struct config *config)
@@ -77,6 +81,13 @@ static void say_where(const struct program *program)
         log_info("listening", LOG_STRING("address", server_address(program->server, i)),
                  LOG_STRING("version", WEASELDB_VERSION), LOG_U64("pid", (uint64_t)getpid()),
                  LOG_U64("network_threads", (uint64_t)program->config.http.network_threads));
+    }
+    unsigned connections_max = server_max_connections(program->server);
+    if (connections_max < (unsigned)program->config.http.max_connections) {
+        log_warn(
+            "fewer connections than http.max_connections fit the limit of open files (ulimit -n, "
+            "LimitNOFILE=)",
+            LOG_U64("connections_max", connections_max));
     }
     if (!isatty(STDOUT_FILENO) || server_address(program->server, 0) == NULL) {
         return;
@@ -148,6 +159,23 @@ static enum err add_routes(struct program *program)
     return err == OK ? subscribe_add(program->server, program->feed) : err;
 }
 
+/* What to do about the error number of a failed start. */
+static const char *start_hint(int number)
+{
+    switch (number) {
+    case EADDRINUSE:
+        return "another process uses the address; --set http.port=PORT picks another port";
+    case EACCES:
+    case EPERM:
+        return "ports below 1024 are for root or CAP_NET_BIND_SERVICE only, and the directory of a "
+               "Unix socket must be writable";
+    case EADDRNOTAVAIL:
+        return "http.bind_address must be an address of this machine";
+    default:
+        return "see [http] in docs/configuration.md";
+    }
+}
+
 static enum err start(struct program *program)
 {
     int sockets[SYSTEMD_SOCKETS_MAX];
@@ -170,8 +198,7 @@ static enum err start(struct program *program)
     }
     if (err != OK) {
         log_error("cannot start", LOG_STRING("error", server_error(program->server)),
-                  LOG_STRING("hint", "another process may use the address; "
-                                     "--set http.port=PORT picks another one"));
+                  LOG_STRING("hint", start_hint(err == ERR_SYSTEM ? errno : 0)));
         server_close(program->server);
         feed_close(program->feed);
         program->server = NULL;
@@ -202,11 +229,11 @@ static void reload(struct program *program)
     const struct config_report report = {log_mistake, NULL};
     systemd_notify_reloading();
     if (options_load_config(&program->options, &config, &report)) {
-        struct server_config server = server_config_from(&config);
         config_compare(&program->config, &config, log_change, NULL);
+        config_take_live(&program->config, &config);
+        struct server_config server = server_config_from(&program->config);
         server_reload(program->server, &server);
-        configure_logger(&config);
-        program->config = config;
+        configure_logger(&program->config);
         log_info("settings reloaded");
     }
     systemd_notify("READY=1");
@@ -272,6 +299,9 @@ static bool stop(struct program *program, const sigset_t *signals, const char *r
             thread_join(&program->drainer);
             return program->answered;
         }
+        if (number == SIGUSR2) {
+            program->log_failed = true;
+        }
         if (number == SIGTERM || number == SIGINT) {
             log_warn("ended at once", LOG_STRING("signal", strsignal(number)));
             logger_flush();
@@ -294,7 +324,7 @@ static int serve(struct program *program, const sigset_t *signals)
             } else {
                 log_warn("stopped; connections were cut when the time was up");
             }
-            return answered ? EXIT_OK : EXIT_RUNTIME;
+            return answered && !program->log_failed ? EXIT_OK : EXIT_RUNTIME;
         } else if (number == SIGUSR2) {
             (void)stop(program, signals, "the commit log has failed");
             return EXIT_RUNTIME;
@@ -305,6 +335,7 @@ static int serve(struct program *program, const sigset_t *signals)
 int main(int argc, char **argv)
 {
     struct program program = {0};
+    sigset_t endings;
     sigset_t signals;
     thread_role_set(ROLE_MAIN);
     if (!options_parse(&program.options, argc, argv, &program.config)) {
@@ -312,12 +343,15 @@ int main(int argc, char **argv)
         return program.options.exit_code;
     }
     (void)sigemptyset(&signals);
-    (void)sigaddset(&signals, SIGTERM);
-    (void)sigaddset(&signals, SIGINT);
     (void)sigaddset(&signals, SIGHUP);
     (void)sigaddset(&signals, SIGUSR1);
     (void)sigaddset(&signals, SIGUSR2);
     (void)pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    (void)sigemptyset(&endings);
+    (void)sigaddset(&endings, SIGTERM);
+    (void)sigaddset(&endings, SIGINT);
+    (void)sigaddset(&signals, SIGTERM);
+    (void)sigaddset(&signals, SIGINT);
     struct sigaction ignore = {.sa_handler = SIG_IGN};
     (void)sigaction(SIGPIPE, &ignore, NULL);
 
@@ -328,6 +362,7 @@ int main(int argc, char **argv)
         log_warn("no logger thread; log lines are written by those who log");
     }
     if (database_open(&program.config, log_failed, &program.database) == OK) {
+        (void)pthread_sigmask(SIG_BLOCK, &endings, NULL);
         if (start(&program) == OK) {
             say_where(&program);
             systemd_notify("READY=1\nSTATUS=serving");
@@ -340,6 +375,7 @@ int main(int argc, char **argv)
             }
             feed_close(program.feed);
         }
+        (void)pthread_sigmask(SIG_UNBLOCK, &endings, NULL);
         database_close(&program.database);
     }
     logger_stop();

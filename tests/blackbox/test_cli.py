@@ -168,6 +168,20 @@ def test_an_address_in_use():
 
 
 @pytest.mark.parametrize(
+    "setting, hint",
+    [
+        ("http.unix_socket=/proc/no/socket", "docs/configuration.md"),
+        ("http.bind_address=192.0.2.1", "an address of this machine"),
+    ],
+)
+def test_the_hint_of_a_failed_start_fits_it(setting, hint, tmp_path):
+    result = run("--set", "http.port=0", "--set", setting, cwd=tmp_path)
+    assert result.returncode == 1
+    assert hint in result.stderr
+    assert "another process" not in result.stderr
+
+
+@pytest.mark.parametrize(
     "setting, said",
     [
         ("http.bind_address=localhost", "not an IPv4 or IPv6 address"),

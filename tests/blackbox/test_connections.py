@@ -1,5 +1,6 @@
 """Deadlines, limits, vanishing clients: what happens to connections, by behaviour."""
 
+import json
 import os
 import resource
 import socket
@@ -53,6 +54,16 @@ def test_an_idle_connection_is_closed_without_a_word(hasty):
 def test_a_client_that_never_sends_a_byte_is_closed(hasty):
     with hasty.connect() as connection:
         assert connection.ended() == b""
+
+
+def test_a_client_that_never_lets_up_is_not_idle():
+    """Answering what has arrived takes longer than a connection may be idle."""
+    with wire.testserver("--keepalive-timeout", 1, "--network-threads", 1) as server, server.connect() as connection:
+        assert connection.get("/hello").status == 200
+        connection.send(wire.request("/busy?ms=8") * 300)
+        for _ in range(300):
+            assert connection.read().body == b"busy"
+        assert server.metric('http_timeouts_total{kind="idle"}') == 0
 
 
 @pytest.mark.parametrize(
@@ -171,6 +182,17 @@ def test_the_memory_budget_is_an_answer_and_recovers():
         assert server.metrics()["http_memory_used_bytes"] <= 8 << 20
 
 
+def test_free_memory_of_one_thread_is_not_missing_to_another():
+    with wire.testserver("--memory-limit-bytes", 4 << 20, "--network-threads", 2) as server:
+        # In turn, connections go to one network thread and to the other.
+        with server.connect() as one, server.connect() as other:
+            assert other.get("/hello").status == 200
+            # Bodies of several sizes, one after the other: all of the budget passes through one thread.
+            for size in (2 << 20, 3 << 19, 1 << 18, 1 << 16, 1 << 14, 8000, 8000):
+                assert one.get("/upload", "POST", body=b"x" * (size - 3000)).status == 200
+            assert other.get("/upload", "POST", body=b"y" * 1000000).status == 200
+
+
 def test_memory_for_a_thousand_heads_is_refused_not_crashed():
     with wire.testserver("--memory-limit-bytes", 1 << 20) as server:
         held = [server.connect() for _ in range(600)]
@@ -216,11 +238,30 @@ def test_connections_beyond_the_limit_are_refused_and_service_resumes():
             connection.close()
 
 
+def test_connections_leave_descriptors_for_the_log(tmp_path):
+    """Clients may take all descriptors that they can: the log still gets its next segments."""
+    small = ("log.segment_bytes=1048576", "http.max_body_bytes=262144", "commit.max_operations=1000")
+    with wire.weaseldb(*small, "http.max_connections=1000", cwd=tmp_path, limits={resource.RLIMIT_NOFILE: 200}) as server:
+        assert b"connections_max=136" in server.stderr()
+        good = server.connect()
+        assert good.get("/livez").status == 200
+        held = [server.connect() for _ in range(150)]
+        for connection in held:
+            connection.send(wire.request("/livez"))
+        statuses = [connection.read().status for connection in held]
+        assert statuses.count(200) == 135 and statuses.count(503) == 15
+        body = json.dumps({"operations": [{"type": "write", "key": "YQ==", "value": "A" * 200000}]}).encode()
+        for _ in range(30):
+            assert good.get("/v1/commit", "POST", "Content-Type: application/json\r\n", body).status == 200
+        good.close()
+        for connection in held:
+            connection.close()
+
+
 def test_without_descriptors_it_waits_and_resumes():
-    """Here the limit on descriptors is lower than that on connections."""
-    with wire.testserver(
-        "--max-connections", 1000, limits={resource.RLIMIT_NOFILE: 64}
-    ) as server:
+    """Descriptors become fewer than the connections that were found to fit at the start."""
+    with wire.testserver("--max-connections", 1000) as server:
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (64, 64))
         held = []
         for _ in range(100):
             connection = server.connect()
@@ -243,7 +284,8 @@ def test_without_descriptors_it_waits_and_resumes():
 
 def test_a_stop_without_descriptors_is_quick():
     """Connections that wait for a descriptor must not hold a stop up."""
-    with wire.testserver("--drain-timeout", 30, limits={resource.RLIMIT_NOFILE: 64}) as server:
+    with wire.testserver("--drain-timeout", 30) as server:
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (64, 64))
         held = [server.connect() for _ in range(200)]
         for connection in held:
             connection.send(HELLO)

@@ -1,6 +1,7 @@
 """Disks that are full, for real, and disks that fail."""
 
 import os
+import signal
 import subprocess
 
 import pytest
@@ -129,3 +130,47 @@ def test_short_writes_are_gone_on_with(tmp_path):
     with wire.weaseldb(cwd=tmp_path) as server:
         for answer in answers:
             assert status(server, answer["request_id"])["version"] == answer["version"]
+
+
+def on_a_disk_that_gets_stuck(trigger):
+    return {"LD_PRELOAD": str(wire.BUILD / "tests/libbad_disk.so"), "BAD_DISK": str(trigger)}
+
+
+@pytest.mark.skipif(wire.SANITIZED, reason="sanitizers want to be the first library")
+def test_a_disk_that_is_stuck_does_not_hold_a_stop_up(tmp_path):
+    trigger = tmp_path / "trigger"
+    with wire.weaseldb("http.drain_timeout_sec=1", cwd=tmp_path, env=on_a_disk_that_gets_stuck(trigger)) as server:
+        server.expect_exit = 1
+        with server.connect() as connection:
+            committed(connection, write(key()))
+            trigger.write_text("hang")
+            connection.send(wire.request("/v1/commit", "POST", "Content-Type: application/json\r\n",
+                                         b'{"operations":[{"type":"write","key":"YQ==","value":""}]}'))  # fmt: skip
+            wire.wait_for(lambda: server.metric('http_pipeline_ring_occupancy{pipeline="commit_status"}') == 1)
+            server.signal()
+            assert server.wait() == 1
+            assert b"connections were cut" in server.stderr()
+
+
+@pytest.mark.skipif(wire.SANITIZED, reason="sanitizers want to be the first library")
+def test_a_start_from_a_disk_that_is_stuck_can_be_ended(tmp_path):
+    trigger = tmp_path / "trigger"
+    with wire.weaseldb(cwd=tmp_path) as server:
+        committed(server, write(key()))
+    trigger.write_text("hang read")
+
+    def is_reading(server):
+        wire.wait_for(lambda: any("libbad_disk" in line for line in open(f"/proc/{server.pid}/maps")))
+        wire.wait_for(lambda: "weaseldb-data" in str([os.readlink(f) for f in descriptors(server)]))
+
+    def descriptors(server):
+        return [f"/proc/{server.pid}/fd/{name}" for name in os.listdir(f"/proc/{server.pid}/fd")]
+
+    with wire.Server("weaseldb", "--set", "http.port=0", "--set", f"log.segment_bytes={16 << 20}", cwd=tmp_path,
+                     env=on_a_disk_that_gets_stuck(trigger), ready=is_reading) as server:  # fmt: skip
+        server.expect_exit = -signal.SIGTERM
+        server.signal()
+        assert server.wait() == -signal.SIGTERM
+    trigger.unlink()
+    with wire.weaseldb(cwd=tmp_path) as server:
+        assert version(server) == 1

@@ -219,6 +219,7 @@ def test_reload(tmp_path):
         with server.connect() as connection:
             assert connection.get("/").status == 200
         assert b"target=/" not in server.stderr()
+        original = path.read_text()
         path.write_text("[http]\nkeepalive_timeout_sec = 1\nmax_connections = 7\n[logging]\naccess_log = true\n")
         server.signal(signal.SIGHUP)
         wire.wait_for(lambda: b"settings reloaded" in server.stderr(), server.stderr)
@@ -228,6 +229,11 @@ def test_reload(tmp_path):
             assert connection.get("/livez").status == 200
             assert connection.ended() == b"", "the new idle time holds"
         wire.wait_for(lambda: b"target=/livez" in server.stderr(), server.stderr)
+        # What needs a restart has not been taken over: setting it back is no change.
+        path.write_text(original)
+        server.signal(signal.SIGHUP)
+        wire.wait_for(lambda: server.stderr().count(b"settings reloaded") == 2, server.stderr)
+        assert server.stderr().count(b"setting needs a restart\" key=http.max_connections") == 1
         path.write_text("[http]\nkeepalive_timeout_sec = 0\n")
         server.signal(signal.SIGHUP)
         wire.wait_for(lambda: b"not reloaded" in server.stderr(), server.stderr)

@@ -4,6 +4,7 @@
  * routes do not exercise.
  *
  *   GET  /hello                       at once
+ *   GET  /busy?ms=N                   at once, after the network thread has been busy for N ms
  *   GET  /slow[?ms=N]                 pipeline "work" (two stages); the first sleeps N ms
  *   GET  /upper?text=T                the same pipeline, another service: T in upper case
  *   GET  /block                       waits in pipeline "gate" while the gate is closed
@@ -83,6 +84,18 @@ static enum handler_verdict hello(struct exchange *exchange, void *context)
 {
     (void)context;
     exchange_answer(exchange, 200, BYTES("application/json"), BYTES("{\"hello\":\"world\"}"));
+    return HANDLER_ANSWERED;
+}
+
+static enum handler_verdict busy(struct exchange *exchange, void *context)
+{
+    (void)context;
+    uint64_t ms;
+    if (!query_number(exchange, "ms", 0, &ms)) {
+        return refuse(exchange, "ms must be a number");
+    }
+    sleep_ms(ms);
+    exchange_answer(exchange, 200, TEXT, BYTES("busy"));
     return HANDLER_ANSWERED;
 }
 
@@ -401,6 +414,7 @@ static const char *const JSON_ONLY[] = {"application/json", NULL};
 
 static struct engine_route routes[] = {
     {GET("/hello"), .handle = hello},
+    {GET("/busy"), .handle = busy},
     {GET("/slow"), .handle = dispatch, .context = (void *)(uintptr_t) "ms", .pipeline = "work",
      .service = SERVICE_SLOW, .refusal_outcome = "not_committed"},
     {GET("/upper"), .handle = upper, .pipeline = "work", .service = SERVICE_UPPER},

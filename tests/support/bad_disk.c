@@ -4,7 +4,8 @@
  *
  * While the file that the environment variable BAD_DISK names exists, it says which call fails with
  * EIO: "sync" fdatasync(), "directory" fsync(), "write" pwrite(), "short" makes pwrite() write half
- * of the bytes at most, "hang" lets fdatasync() wait until the file says something else.
+ * of the bytes at most, "hang" lets fdatasync() wait until the file says something else, "hang
+ * read" pread().
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -57,6 +58,16 @@ int fsync(int fd)
         return -1;
     }
     return call(fd);
+}
+
+ssize_t pread(int fd, void *out, size_t size, off_t offset)
+{
+    ssize_t (*call)(int fd, void *out, size_t size, off_t offset);
+    *(void **)&call = real("pread64");
+    while (fails("hang read")) {
+        (void)usleep(10000);
+    }
+    return call(fd, out, size, offset);
 }
 
 /* With 64-bit offsets, which Meson asks for, its name is pwrite64 for the linker, here as in the
