@@ -3,7 +3,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 
 .DEFAULT_GOAL := build
-.PHONY: build run test lint sanitize fuzz bench install deb deps format clean help
+.PHONY: build run test simulate lint sanitize fuzz bench install deb deps format clean help
 
 build: ## build/weaseldb and everything beside it, optimized
 	scripts/build build
@@ -13,6 +13,10 @@ run: ## install what is missing, build, and serve on 127.0.0.1:8080 (ARGS="--set
 
 test: ## build without warnings and pass all tests
 	scripts/deps test && scripts/test
+
+simulate: ## the commit path on a simulated disk, COUNT (2000) seeds from SEED (fresh ones) on
+	@scripts/deps test && scripts/build build -Dtests=enabled tests/simulation/simulate
+	@build/tests/simulation/simulate $(if $(SEED),--seed $(SEED)) --count $(or $(COUNT),2000)
 
 lint: ## formatting, static analysis, the order of folders, dead links
 	scripts/deps test && scripts/lint

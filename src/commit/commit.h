@@ -63,7 +63,7 @@ struct commit_entry {
     enum commit_step step;
     enum commit_outcome outcome;
     bool is_question;
-    bool is_fenced_too; /* a question whose rejected original gets a fence */
+    bool is_fenced_too; /* writes a fence if the original, which it rides behind, is rejected */
     uint32_t conflict_count;
     uint32_t *conflicts;   /* in the arena of the request */
     uint64_t version;      /* committed: its own; else one to read at, set by release */
@@ -88,6 +88,7 @@ struct commit_config {
     uint32_t request_id_window_sec;
     uint32_t request_id_count_max;
     uint64_t (*now_us)(void); /* the time of day, in microseconds since 1970 */
+    uint64_t start_id;        /* in made request ids and the leader's name; 0: drawn at random */
 };
 
 /* Reads the log's tail into a service while log_open() runs; then commit_start() takes the log. */

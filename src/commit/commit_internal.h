@@ -37,6 +37,7 @@ struct commit_service {
     char leader[COMMIT_LEADER_BYTES];
     size_t leader_size;
     char id_prefix[17]; /* drawn at each start */
+    bool recovers_ids;  /* of the batch that recovery is at */
 
     /* The sequence stage's. */
     struct request_ids *ids;
@@ -95,7 +96,7 @@ void entry_take_outcome(struct commit_entry *entry, const struct request_id *slo
                         struct arena *arena);
 
 /* The log record that the entry becomes at COMMIT_APPEND or COMMIT_FENCE. */
-struct log_record entry_record(const struct commit_entry *entry);
+struct log_record entry_record(const struct commit_entry *entry, enum log_record_type type);
 
 /* Notes what the transaction writes. */
 void resolve_note_writes(struct commit_service *service, const struct txn_operation *operations,

@@ -50,9 +50,11 @@ struct txn_result commit_entry_result(const struct commit_service *service,
     CHECK(entry->outcome > OUTCOME_NONE && entry->outcome < OUTCOME_COUNT);
     const struct answer *answer = &ANSWERS[entry->outcome];
     bool has_leader = answer->has_leader && !entry->is_question;
+    /* A refused question denies nothing: what it asks for may be committed, or come yet. */
+    bool is_silent = entry->is_question && answer->http_status == 503;
     return (struct txn_result){
         .http_status = answer->http_status,
-        .status = answer->status,
+        .status = is_silent ? "unknown" : answer->status,
         .reason = answer->reason,
         .detail = answer->detail,
         .request_id = entry->request_id,
@@ -103,9 +105,9 @@ void entry_take_outcome(struct commit_entry *entry, const struct request_id *slo
     UNREACHABLE();
 }
 
-struct log_record entry_record(const struct commit_entry *entry)
+struct log_record entry_record(const struct commit_entry *entry, enum log_record_type type)
 {
-    if (entry->is_question) {
+    if (type == LOG_RECORD_FENCE) {
         return (struct log_record){.type = LOG_RECORD_FENCE, .request_id = entry->request_id};
     }
     return (struct log_record){

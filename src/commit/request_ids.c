@@ -8,7 +8,8 @@
  * section 6.4, algorithm R), so there are no tombstones.
  *
  * Invariants
- *  1. Slots [oldest, next) of the ring are in use, and in the table; no others are.
+ *  1. Slots [oldest, next) of the ring are in use, and in the table unless forgotten; no others
+ *     are.
  *  2. Only the oldest leaves, and only when it is decided and has no riders.
  *  3. `floor` is at least the version of every slot that has left.
  */
@@ -195,12 +196,21 @@ static bool drop_oldest(struct request_ids *ids)
     /* Slots leave in order, so it is known which places of the table will be looked at soon. */
     __builtin_prefetch(slot_at(ids, ids->oldest + 2 * PREFETCH_AHEAD));
     request_ids_prefetch(ids, slot_at(ids, ids->oldest + PREFETCH_AHEAD)->name);
-    table_remove(ids, slot->name);
+    if (!slot->is_forgotten) {
+        table_remove(ids, slot->name);
+    }
     request_ids_raise_floor(ids, slot->version);
     free(slot->conflicts);
     slot->conflicts = NULL;
     ids->oldest++;
     return true;
+}
+
+void request_ids_forget(struct request_ids *ids, struct request_id *slot)
+{
+    CHECK(request_id_state(slot) != REQUEST_ID_PENDING && !slot->is_forgotten);
+    table_remove(ids, slot->name);
+    slot->is_forgotten = true;
 }
 
 void request_ids_expire(struct request_ids *ids, uint32_t now_sec)
@@ -228,6 +238,7 @@ struct request_id *request_ids_try_enter(struct request_ids *ids, struct request
     slot->version = 0;
     slot->entered_sec = now_sec;
     slot->fenced_durably = false;
+    slot->is_forgotten = false;
     slot->reason = 0;
     slot->conflict_count = 0;
     CHECK(slot->conflicts == NULL);

@@ -51,6 +51,7 @@ struct request_id {
     uint64_t payload_hash;
     uint32_t entered_sec;
     bool fenced_durably; /* a fence in the log says that it will never commit */
+    bool is_forgotten;   /* cannot be found any more */
 
     /* Written before `state` by the one who decides. */
     uint8_t reason;
@@ -87,6 +88,9 @@ struct request_id *request_ids_find(struct request_ids *ids, struct request_id_n
 /* Enters an unknown id. NULL: the window is full of ids that are still pending. */
 struct request_id *request_ids_try_enter(struct request_ids *ids, struct request_id_name name,
                                          uint64_t payload_hash, uint32_t now_sec);
+
+/* A decided id cannot be found from now on and may be entered anew. */
+void request_ids_forget(struct request_ids *ids, struct request_id *slot);
 
 /* Lets go of what is older than the window; at most a bounded number at a time. */
 void request_ids_expire(struct request_ids *ids, uint32_t now_sec);

@@ -8,6 +8,7 @@
  */
 #include "commit/commit_internal.h"
 
+#include "base/bug.h"
 #include "base/check.h"
 
 enum { TRIM_STEPS = 64 }; /* for each batch: some 50 microseconds at most */
@@ -29,7 +30,8 @@ void resolve_age_window(struct commit_service *service, uint32_t now_sec)
     uint64_t floor = conflict_set_floor(service->conflicts);
     while (service->mark_count > 0 &&
            service->marks[service->mark_first].sec + window_sec < now_sec) {
-        floor = service->marks[service->mark_first].version;
+        floor = WEASEL_BUG(trimmed_too_far) ? service->last_version
+                                            : service->marks[service->mark_first].version;
         service->mark_first = (service->mark_first + 1) % CLOCK_MARKS;
         service->mark_count--;
     }
@@ -39,7 +41,7 @@ void resolve_age_window(struct commit_service *service, uint32_t now_sec)
 void resolve_note_writes(struct commit_service *service, const struct txn_operation *operations,
                          uint32_t count, uint64_t version)
 {
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = 0; i < count && !WEASEL_BUG(writes_not_inserted); i++) {
         const struct txn_operation *operation = &operations[i];
         if (operation->type == TXN_RANGE_DELETE) {
             conflict_set_write_range(service->conflicts, operation->key, operation->value, version);
@@ -51,6 +53,13 @@ void resolve_note_writes(struct commit_service *service, const struct txn_operat
 
 static bool is_newer(const struct conflict_set *set, const struct txn_precondition *precondition)
 {
+    if (WEASEL_BUG(reads_not_checked)) {
+        return false;
+    }
+    if (WEASEL_BUG(range_end_off_by_one) && precondition->is_range &&
+        conflict_set_point_is_newer(set, precondition->end, precondition->version)) {
+        return true;
+    }
     return precondition->is_range
                ? conflict_set_range_is_newer(set, precondition->begin, precondition->end,
                                              precondition->version)
@@ -91,22 +100,51 @@ static enum commit_outcome check_preconditions(struct commit_service *service,
     return outcome;
 }
 
+/* A floor falls at a restart when the clock goes back, or the memory is larger: then the same
+ * transaction could pass. So it is refused by a fence, in the space of what it would have written.
+ * Nobody sends an id again that the server has made. A conflict needs none: the write that it met
+ * is durable, so it is met again, or the floor has risen above it. */
+static void refuse_for_good(struct commit_service *service, struct commit_entry *entry)
+{
+    if (entry->txn->request_id.size == 0) {
+        return;
+    }
+    struct log_record record = entry_record(entry, LOG_RECORD_FENCE);
+    size_t bytes = log_record_bytes(&record);
+    CHECK(bytes < entry->reserved_bytes);
+    log_release(service->log, entry->reserved_bytes - bytes);
+    entry->reserved_bytes = bytes;
+    entry->step = COMMIT_FENCE;
+}
+
+static void resolve_refused(struct commit_service *service, struct commit_entry *entry,
+                            enum commit_outcome refused)
+{
+    entry_decide(entry, refused);
+    if (entry->slot == NULL) {
+        return; /* a check: it has no space, and its id is not known */
+    }
+    request_ids_reject(entry->slot, &(struct request_id_rejection){
+                                        .reason = (uint8_t)refused,
+                                        .conflict_count = entry->conflict_count,
+                                        .conflicts = entry->conflicts,
+                                    });
+    if (refused == OUTCOME_TOO_OLD && !WEASEL_BUG(refusal_not_fenced)) {
+        refuse_for_good(service, entry);
+    }
+    if (entry->step == COMMIT_DECIDED) {
+        log_release(service->log, entry->reserved_bytes);
+        entry->reserved_bytes = 0;
+    }
+}
+
 static void resolve_transaction(struct commit_service *service, struct commit_request *request,
                                 struct commit_entry *entry)
 {
     const struct txn *txn = entry->txn;
     enum commit_outcome refused = check_preconditions(service, entry, request->arena);
     if (refused != OUTCOME_NONE) {
-        entry_decide(entry, refused);
-        log_release(service->log, entry->reserved_bytes);
-        entry->reserved_bytes = 0;
-        if (entry->slot != NULL) {
-            request_ids_reject(entry->slot, &(struct request_id_rejection){
-                                                .reason = (uint8_t)refused,
-                                                .conflict_count = entry->conflict_count,
-                                                .conflicts = entry->conflicts,
-                                            });
-        }
+        resolve_refused(service, entry, refused);
         return;
     }
     entry->outcome = OUTCOME_COMMITTED;
@@ -127,11 +165,16 @@ static void resolve_rider(struct commit_service *service, struct commit_request 
                           struct commit_entry *entry)
 {
     struct request_id *slot = entry->slot;
-    CHECK(request_id_state(slot) != REQUEST_ID_PENDING);
-    entry_take_outcome(entry, slot, request->arena);
+    bool is_rejected = request_id_state(slot) == REQUEST_ID_REJECTED;
+    if (!entry->is_question && entry->txn->payload_hash != slot->payload_hash) {
+        entry_decide(entry, OUTCOME_OTHER_PAYLOAD);
+    } else {
+        entry_take_outcome(entry, slot, request->arena);
+    }
     request_ids_leave(slot);
     entry->slot = NULL;
-    if (entry->is_fenced_too && entry->outcome == OUTCOME_NOT_COMMITTED) {
+    if (entry->is_fenced_too && is_rejected &&
+        !(WEASEL_BUG(refusal_not_fenced) && !entry->is_question)) {
         entry->step = COMMIT_FENCE;
     } else {
         log_release(service->log, entry->reserved_bytes);

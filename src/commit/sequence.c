@@ -11,6 +11,7 @@
  */
 #include "commit/commit_internal.h"
 
+#include "base/bug.h"
 #include "base/check.h"
 
 static uint32_t seconds(const struct commit_service *service)
@@ -29,7 +30,8 @@ static struct bytes make_id(struct commit_service *service, char out[COMMIT_ID_B
 static bool reserve_log(struct commit_service *service, struct commit_entry *entry,
                         enum log_reserve kind)
 {
-    struct log_record record = entry_record(entry);
+    struct log_record record =
+        entry_record(entry, kind == LOG_RESERVE_FENCE ? LOG_RECORD_FENCE : LOG_RECORD_COMMIT);
     size_t bytes = log_record_bytes(&record);
     if (!log_try_reserve(service->log, bytes, kind)) {
         entry_decide(entry, OUTCOME_NO_SPACE);
@@ -46,6 +48,21 @@ static void ride(struct commit_entry *entry, struct request_id *slot)
     entry->step = COMMIT_RIDE;
 }
 
+/* The original is rejected, or it may yet be: nothing in the log says so. After a restart another
+ * payload under the same id could commit, unless a fence says that none ever will. */
+static void ride_with_fence(struct commit_service *service, struct commit_entry *entry,
+                            struct request_id *slot)
+{
+    if (!slot->fenced_durably) {
+        if (!reserve_log(service, entry, LOG_RESERVE_FENCE)) {
+            return;
+        }
+        slot->fenced_durably = true;
+        entry->is_fenced_too = true;
+    }
+    ride(entry, slot);
+}
+
 /* A known id: the original's answer, whatever it is. */
 static void sequence_repeat(struct commit_service *service, struct commit_request *request,
                             struct commit_entry *entry, struct request_id *slot)
@@ -54,7 +71,11 @@ static void sequence_repeat(struct commit_service *service, struct commit_reques
     if (state == REQUEST_ID_FENCED) {
         entry_decide(entry, OUTCOME_FENCED);
     } else if (slot->payload_hash != entry->txn->payload_hash) {
-        entry_decide(entry, OUTCOME_OTHER_PAYLOAD);
+        if (state == REQUEST_ID_COMMITTED) {
+            entry_decide(entry, OUTCOME_OTHER_PAYLOAD);
+        } else {
+            ride_with_fence(service, entry, slot);
+        }
     } else if (state == REQUEST_ID_PENDING) {
         ride(entry, slot);
     } else {
@@ -128,6 +149,10 @@ static void fence(struct commit_service *service, struct commit_entry *entry,
     request_ids_fence(entry->slot);
     entry->step = COMMIT_FENCE;
     entry->outcome = OUTCOME_NOT_COMMITTED;
+    if (WEASEL_BUG(fence_ignored)) {
+        log_release(service->log, entry->reserved_bytes);
+        entry->step = COMMIT_DECIDED;
+    }
 }
 
 static void sequence_question(struct commit_service *service, struct commit_request *request,
@@ -148,16 +173,15 @@ static void sequence_question(struct commit_service *service, struct commit_requ
         entry_take_outcome(entry, slot, request->arena);
         return;
     }
-    /* Rejected, or it may yet be: nothing in the log says so. After a restart another payload under
-     * the same id could commit, unless a fence says that this one never will. */
-    if (!slot->fenced_durably) {
-        if (!reserve_log(service, entry, LOG_RESERVE_FENCE)) {
-            return;
-        }
-        slot->fenced_durably = true;
-        entry->is_fenced_too = true;
-    }
-    ride(entry, slot);
+    ride_with_fence(service, entry, slot);
+}
+
+/* The log has failed. What has not been sequenced never happened; but of a known id, an original
+ * may be in the log, whatever becomes of its repeat. */
+static void sequence_failed(struct commit_service *service, struct commit_entry *entry)
+{
+    bool is_known = !entry->is_question && request_ids_find(service->ids, entry->name) != NULL;
+    entry_decide(entry, is_known ? OUTCOME_FAILED : OUTCOME_STOPPED);
 }
 
 /* Names all of them first, so that what the index holds of one is there when its turn comes. */
@@ -177,7 +201,9 @@ void commit_sequence(struct commit_service *service, struct commit_request *cons
 {
     uint32_t now_sec = seconds(service);
     bool failed = commit_has_failed(service);
-    request_ids_expire(service->ids, now_sec);
+    if (!failed) {
+        request_ids_expire(service->ids, now_sec); /* else an original may be in doubt */
+    }
     for (size_t i = 0; i < count; i++) {
         name_entries(service, requests[i]);
     }
@@ -187,7 +213,7 @@ void commit_sequence(struct commit_service *service, struct commit_request *cons
             struct commit_entry *entry = &request->entries[j];
             CHECK(entry->step == COMMIT_NEW);
             if (failed) {
-                entry_decide(entry, OUTCOME_STOPPED);
+                sequence_failed(service, entry);
             } else if (entry->is_question) {
                 sequence_question(service, request, entry, now_sec);
             } else {

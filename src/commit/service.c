@@ -7,6 +7,7 @@
  */
 #include "commit/commit_internal.h"
 
+#include "base/bug.h"
 #include "base/check.h"
 
 #include <stdio.h>
@@ -25,9 +26,12 @@ static void recover_ids(struct commit_service *service, const struct log_record 
 {
     struct request_id_name name = request_ids_name(service->ids, record->request_id);
     struct request_id *slot = request_ids_find(service->ids, name);
-    if (slot != NULL) {
-        /* Fences may stand behind what they fence, or twice. */
+    if (WEASEL_BUG(duplicate_not_recognized) || (WEASEL_BUG(earlier_use_counts) && slot != NULL)) {
         return;
+    }
+    if (slot != NULL) {
+        /* It had left the window when it was used again, so the later record counts. */
+        request_ids_forget(service->ids, slot);
     }
     slot = request_ids_try_enter(service->ids, name, record->payload_hash,
                                  (uint32_t)(timestamp_us / 1000000));
@@ -43,9 +47,11 @@ static void recover_ids(struct commit_service *service, const struct log_record 
 static bool visit_batch(void *context, const struct log_batch_header *header)
 {
     struct commit_service *service = context;
+    /* Said once for a batch: the clock goes on, and what is not entered must be below the floor. */
     bool ids_want = is_within(service, header->timestamp_us, service->config.request_id_window_sec);
     bool conflicts_want =
         is_within(service, header->timestamp_us, service->config.conflict_window_sec);
+    service->recovers_ids = ids_want;
     service->last_version = header->last_version;
     if (header->timestamp_us > service->last_us) {
         service->last_us = header->timestamp_us;
@@ -62,7 +68,7 @@ static bool visit_batch(void *context, const struct log_batch_header *header)
 static void visit_record(void *context, const struct log_record *record, uint64_t timestamp_us)
 {
     struct commit_service *service = context;
-    if (is_within(service, timestamp_us, service->config.request_id_window_sec)) {
+    if (service->recovers_ids) {
         recover_ids(service, record, timestamp_us);
     }
     if (record->type == LOG_RECORD_COMMIT &&
@@ -74,8 +80,8 @@ static void visit_record(void *context, const struct log_record *record, uint64_
 
 enum err commit_open(const struct commit_config *config, struct commit_service **out)
 {
-    uint64_t random;
-    if (getrandom(&random, sizeof random, 0) != sizeof random) {
+    uint64_t random = config->start_id;
+    if (random == 0 && getrandom(&random, sizeof random, 0) != sizeof random) {
         return ERR_SYSTEM;
     }
     struct commit_service *service = aligned_alloc(64, (sizeof *service + 63) / 64 * 64);
@@ -119,6 +125,9 @@ void commit_start(struct commit_service *service, struct log *log)
     service->log = log;
     service->last_version = log_last_version(log);
     service->synced_version = service->last_version;
+    /* Of what is no longer in the log, nothing is known. */
+    request_ids_raise_floor(service->ids, log_first_version(log) - 1);
+    (void)conflict_set_trim(service->conflicts, log_first_version(log) - 1, 0);
     service->leader_size = (size_t)snprintf(service->leader, sizeof service->leader, "%s-%llu",
                                             service->id_prefix, (unsigned long long)log_epoch(log));
     CHECK(service->leader_size < sizeof service->leader);

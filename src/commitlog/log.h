@@ -39,6 +39,8 @@ struct log_config {
     uint64_t segment_bytes; /* of segments to come */
     enum log_durability durability;
     struct log_retention_config retention;
+    bool by_hand;        /* no helper threads: log_prepare_step() prepares, nothing retains */
+    uint64_t new_log_id; /* of a log that is made; 0: drawn at random */
 };
 
 /* What recovery finds, oldest first. */
@@ -131,6 +133,9 @@ enum log_segment_result log_segment_after(struct log *log, uint64_t number,
                                           struct log_segment *out);
 /* Its file: "commit-<20 digits>.log", or "commit-<20 digits>-<ordinal>.log". */
 void log_segment_name(uint64_t first_version, uint32_t ordinal, char out[STORAGE_NAME_BYTES]);
+/* With config.by_hand: what the helper thread would do next, if anything. Whoever would wait for
+ * the helper does that by himself. */
+void log_prepare_step(struct log *log);
 
 /* Whether commits find space now. */
 bool log_is_writable(const struct log *log);

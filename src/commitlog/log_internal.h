@@ -54,6 +54,7 @@ struct log {
     size_t batch_reserved; /* what its records had reserved */
     uint32_t batch_count;
     uint64_t batch_first_version;
+    bool has_failed; /* nothing is written any more */
 
     /* Shared. */
     _Alignas(64) _Atomic uint64_t reserved; /* promised, and not yet written */
@@ -100,7 +101,8 @@ struct log {
     pthread_cond_t changed;
     bool wanted; /* a segment shall be prepared */
     bool stopping;
-    bool failed_once;              /* the last try has failed */
+    bool failed_once; /* the last try has failed */
+    bool is_taken;    /* what was prepared is being named: its old name and `state` are in use */
     struct storage_file *prepared; /* zeroed and synced; NULL: none */
 };
 
@@ -146,8 +148,10 @@ void log_preparer_ask(struct log *log);
 /* Waits while one is being prepared. False: that changes nothing: one was ready before, or there is
  * no space. */
 bool log_preparer_wait(struct log *log);
-/* Likewise, and takes it; NULL: there is no space. */
+/* Likewise, and takes it; NULL: there is no space. Nothing is prepared until log_preparer_go_on().
+ */
 struct storage_file *log_preparer_take(struct log *log);
+void log_preparer_go_on(struct log *log);
 
 bool log_segment_name_parse(const char *name, uint64_t *out_first_version, uint32_t *out_ordinal);
 

@@ -8,11 +8,15 @@
  * removes what it has and tries again after a pause; so commits go on by themselves when space is
  * there again.
  *
- * Waiting: `wanted`, `prepared` and `stopping` change under `lock` with a signal of `changed`, and
- * whoever sleeps has looked at them under the same lock; so no wake-up is lost.
+ * What is prepared has a name of its own until it becomes a segment. While it is being renamed, the
+ * helper keeps its hands off that name, or it would empty the segment that is being begun.
+ *
+ * Waiting: `wanted`, `prepared`, `is_taken` and `stopping` change under `lock` with a signal of
+ * `changed`, and whoever sleeps has looked at them under the same lock; so no wake-up is lost.
  */
 #include "commitlog/log_internal.h"
 
+#include "base/bug.h"
 #include "base/check.h"
 
 #include <errno.h>
@@ -51,7 +55,7 @@ enum err log_prepare_now(struct log *log, struct storage_file **out)
     const struct storage_operations *operations = log->storage->operations;
     struct storage_file *file;
     /* Beginning the segment replaces `state`, and must find space for that too. */
-    enum err err = log_state_set_aside(log);
+    enum err err = WEASEL_BUG(room_for_state_not_made) ? OK : log_state_set_aside(log);
     if (err == OK) {
         err = operations->open(log->storage, LOG_PREPARED_NAME, true, &file);
     }
@@ -74,7 +78,7 @@ enum err log_prepare_now(struct log *log, struct storage_file **out)
 static bool wait_for_work(struct log *log)
 {
     CHECK(pthread_mutex_lock(&log->lock) == 0);
-    while (!log->stopping && (!log->wanted || log->prepared != NULL)) {
+    while (!log->stopping && (!log->wanted || log->prepared != NULL || log->is_taken)) {
         CHECK(pthread_cond_wait(&log->changed, &log->lock) == 0);
     }
     bool go_on = !log->stopping;
@@ -88,37 +92,74 @@ static void pause_until_next_try(struct log *log)
     (void)clock_gettime(CLOCK_REALTIME, &until);
     until.tv_sec += PAUSE_SEC;
     CHECK(pthread_mutex_lock(&log->lock) == 0);
-    log->failed_once = true;
-    CHECK(pthread_cond_broadcast(&log->changed) == 0);
     while (!log->stopping &&
            pthread_cond_timedwait(&log->changed, &log->lock, &until) != ETIMEDOUT) {
     }
     CHECK(pthread_mutex_unlock(&log->lock) == 0);
 }
 
+/* One try. False: there is no space, or it is the end. */
+static bool prepare_once(struct log *log)
+{
+    struct storage_file *file;
+    bool good = log_prepare_now(log, &file) == OK;
+    CHECK(pthread_mutex_lock(&log->lock) == 0);
+    log->failed_once = !good;
+    if (good) {
+        log->prepared = file;
+        log->wanted = false;
+        /* release: pairs with log_try_reserve(); only a number, but it must not be seen early */
+        atomic_store_explicit(&log->prepared_bytes, log->config.segment_bytes,
+                              memory_order_release);
+    }
+    CHECK(pthread_cond_broadcast(&log->changed) == 0);
+    CHECK(pthread_mutex_unlock(&log->lock) == 0);
+    return good;
+}
+
 static void preparer_run(void *argument)
 {
     struct log *log = argument;
     while (wait_for_work(log)) {
-        struct storage_file *file;
-        if (log_prepare_now(log, &file) != OK) {
+        if (!prepare_once(log)) {
             pause_until_next_try(log);
-            continue;
         }
-        CHECK(pthread_mutex_lock(&log->lock) == 0);
-        log->prepared = file;
-        log->wanted = false;
-        log->failed_once = false;
-        /* release: pairs with log_try_reserve(); only a number, but it must not be seen early */
-        atomic_store_explicit(&log->prepared_bytes, log->config.segment_bytes,
-                              memory_order_release);
-        CHECK(pthread_cond_broadcast(&log->changed) == 0);
-        CHECK(pthread_mutex_unlock(&log->lock) == 0);
+    }
+}
+
+void log_prepare_step(struct log *log)
+{
+    CHECK(log->config.by_hand);
+    CHECK(pthread_mutex_lock(&log->lock) == 0);
+    bool due = log->wanted && log->prepared == NULL && !log->is_taken;
+    CHECK(pthread_mutex_unlock(&log->lock) == 0);
+    if (due) {
+        (void)prepare_once(log);
+    }
+}
+
+/* Under `lock`: until there is one, or a try has failed. */
+static void wait_for_prepared(struct log *log)
+{
+    while (log->prepared == NULL && !log->failed_once && !log->stopping) {
+        if (log->config.by_hand && log->is_taken) {
+            return; /* nobody is there to go on */
+        }
+        if (log->config.by_hand) {
+            CHECK(pthread_mutex_unlock(&log->lock) == 0);
+            (void)prepare_once(log);
+            CHECK(pthread_mutex_lock(&log->lock) == 0);
+        } else {
+            CHECK(pthread_cond_wait(&log->changed, &log->lock) == 0);
+        }
     }
 }
 
 enum err log_preparer_start(struct log *log)
 {
+    if (log->config.by_hand) {
+        return OK;
+    }
     enum err err = thread_start(&log->preparer, "log-prepare", ROLE_HELPER, preparer_run, log);
     log->preparer_runs = err == OK;
     return err;
@@ -159,9 +200,7 @@ bool log_preparer_wait(struct log *log)
         log->wanted = true;
         CHECK(pthread_cond_broadcast(&log->changed) == 0);
     }
-    while (log->prepared == NULL && !log->failed_once && !log->stopping) {
-        CHECK(pthread_cond_wait(&log->changed, &log->lock) == 0);
-    }
+    wait_for_prepared(log);
     bool is_ready = log->prepared != NULL;
     CHECK(pthread_mutex_unlock(&log->lock) == 0);
     return is_ready && !was_ready;
@@ -174,14 +213,21 @@ struct storage_file *log_preparer_take(struct log *log)
         log->wanted = true;
         CHECK(pthread_cond_broadcast(&log->changed) == 0);
     }
-    while (log->prepared == NULL && !log->failed_once && !log->stopping) {
-        CHECK(pthread_cond_wait(&log->changed, &log->lock) == 0);
-    }
+    wait_for_prepared(log);
     struct storage_file *file = log->prepared;
     log->prepared = NULL;
+    log->is_taken = file != NULL && !WEASEL_BUG(segment_prepared_over);
     /* relaxed: a smaller number later seen does no harm, since a promise also fits the segment that
      * this one becomes */
     atomic_store_explicit(&log->prepared_bytes, 0, memory_order_relaxed);
     CHECK(pthread_mutex_unlock(&log->lock) == 0);
     return file;
+}
+
+void log_preparer_go_on(struct log *log)
+{
+    CHECK(pthread_mutex_lock(&log->lock) == 0);
+    log->is_taken = false;
+    CHECK(pthread_cond_broadcast(&log->changed) == 0);
+    CHECK(pthread_mutex_unlock(&log->lock) == 0);
 }

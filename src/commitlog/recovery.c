@@ -17,7 +17,15 @@
  * is written only after all before it are durable.
  *  7. Else what stands there is the torn end of a write that was never acknowledged: it is zeroed
  *     and synced, so that nothing of it can ever be taken for a part of later batches.
+ *
+ * What is found is told to clients, so it is made durable first. The process before may have ended
+ * between a write and its sync: then the last batch, and the last segment's name, can be read and
+ * are not on the disk. It may also have ended because the sync failed: then the system holds pages
+ * for clean that are not on the disk, and another sync alone would say that all is well. So the
+ * last batch is written again before the sync. Those before it are durable, or it would not be
+ * there.
  */
+#include "base/bug.h"
 #include "base/check.h"
 #include "commitlog/log_internal.h"
 #include "commitlog/scan.h"
@@ -38,6 +46,7 @@ struct recovery {
     size_t leftover_count; /* of the names: to be removed */
     uint64_t bytes_done;
     uint64_t bytes_all;
+    uint64_t last_batch_offset;       /* in the segment being read; without one: its first offset */
     struct txn_operation *operations; /* scratch */
     uint32_t operation_capacity;
 };
@@ -153,8 +162,8 @@ static enum err load_state(struct recovery *recovery)
                       "restore the file from a backup, or see `weasel log repair --help`",
                       recovery->list.count);
     }
-    uint64_t id = 0;
-    if (getrandom(&id, sizeof id, 0) != sizeof id) {
+    uint64_t id = log->config.new_log_id;
+    if (id == 0 && getrandom(&id, sizeof id, 0) != sizeof id) {
         return refuse_system(recovery, ERR_SYSTEM, "random bytes");
     }
     log->state.log_id = id;
@@ -312,6 +321,7 @@ static enum err take_batch(struct recovery *recovery, const char *name, uint64_t
 static enum err take_batches(struct recovery *recovery, const char *name, struct scan *scan)
 {
     uint64_t before = recovery->bytes_done;
+    recovery->last_batch_offset = scan->offset;
     for (;;) {
         struct log_batch_header header;
         struct bytes payload;
@@ -329,6 +339,7 @@ static enum err take_batches(struct recovery *recovery, const char *name, struct
         if (err != OK) {
             return err;
         }
+        recovery->last_batch_offset = offset;
         recovery->bytes_done = before + scan->offset;
         if (recovery->visitor->progress != NULL) {
             recovery->visitor->progress(recovery->visitor->context, recovery->bytes_done,
@@ -347,7 +358,7 @@ static enum err cut_torn_tail(struct recovery *recovery, const char *name, struc
     if (err != OK) {
         return refuse_system(recovery, err, name);
     }
-    if (end == scan->offset) {
+    if (end == scan->offset || WEASEL_BUG(torn_tail_not_cut)) {
         return OK;
     }
     bool found;
@@ -367,6 +378,33 @@ static enum err cut_torn_tail(struct recovery *recovery, const char *name, struc
     for (uint64_t cut = scan->offset; err == OK && cut < end; cut += sizeof zeros) {
         size_t size = end - cut < sizeof zeros ? (size_t)(end - cut) : sizeof zeros;
         err = storage->operations->write(storage, scan->file, cut, zeros, size);
+    }
+    if (err == OK) {
+        err = storage->operations->sync(storage, scan->file);
+    }
+    return err == OK ? OK : refuse_system(recovery, err, name);
+}
+
+/* The last batch, which stands at `offset`, and the end of the file: durable from now on. */
+static enum err confirm_tail(struct recovery *recovery, const char *name, struct scan *scan,
+                             uint64_t offset)
+{
+    struct storage *storage = scan->storage;
+    enum err err = OK;
+    if (WEASEL_BUG(tail_not_confirmed)) {
+        return OK;
+    }
+    if (offset < scan->offset && !WEASEL_BUG(tail_not_written_again)) {
+        struct log_batch_header header;
+        struct bytes payload;
+        scan->offset = offset;
+        if (scan_next(scan, &header, &payload) != SCAN_BATCH) {
+            errno = EIO; /* it was there a moment ago */
+            return refuse_system(recovery, ERR_SYSTEM, name);
+        }
+        err = storage->operations->write(storage, scan->file, offset,
+                                         payload.data - LOG_BATCH_HEADER_BYTES,
+                                         LOG_BATCH_HEADER_BYTES + payload.size);
     }
     if (err == OK) {
         err = storage->operations->sync(storage, scan->file);
@@ -466,6 +504,9 @@ static enum err take_segment(struct recovery *recovery, size_t index)
             err = cut_torn_tail(recovery, name, &scan);
         }
         if (err == OK) {
+            err = confirm_tail(recovery, name, &scan, recovery->last_batch_offset);
+        }
+        if (err == OK) {
             log->segment = scan.file; /* written to from now on */
             scan.file = NULL;
         }
@@ -511,12 +552,17 @@ static enum err begin(struct recovery *recovery)
     struct log *log = recovery->log;
     struct log_state next = log->state;
     next.epoch = ++log->epoch;
+    enum err err = OK;
     if (log->segment != NULL) {
-        /* A crash may have come between its name and its place in `state`. */
+        /* A crash may have come between its name and its place in `state`; and its name must be
+         * durable before `state` knows it. */
         next.newest_segment = log->segment_number;
         next.has_segments = true;
+        err = log->storage->operations->sync_directory(log->storage);
     }
-    enum err err = log_state_replace(log, &next);
+    if (err == OK) {
+        err = log_state_replace(log, &next);
+    }
     if (err != OK) {
         return refuse_system(recovery, err, "writing `state`");
     }

@@ -227,6 +227,9 @@ static void retainer_run(void *argument)
 
 enum err log_retainer_start(struct log *log)
 {
+    if (log->config.by_hand) {
+        return OK;
+    }
     enum err err = thread_start(&log->retainer, "log-retain", ROLE_HELPER, retainer_run, log);
     log->retainer_runs = err == OK;
     return err;

@@ -2,6 +2,7 @@
 /* Reading a segment in large pieces; a batch larger than one is loaded whole. */
 #include "commitlog/scan.h"
 
+#include "base/bug.h"
 #include "base/check.h"
 
 #include <stdlib.h>
@@ -97,7 +98,7 @@ static enum err batch_at(struct scan *scan, uint64_t offset, bool *out_valid,
         return err;
     }
     struct bytes payload = bytes_of(bytes + LOG_BATCH_HEADER_BYTES, (size_t)header.payload_bytes);
-    if (log_payload_hash(payload) != header.payload_hash) {
+    if (log_payload_hash(payload) != header.payload_hash && !WEASEL_BUG(checksum_not_verified)) {
         return OK;
     }
     *out_valid = true;

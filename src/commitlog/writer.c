@@ -13,6 +13,7 @@
  *  4. reserved >= what the open batch's records had reserved; promises of others come on top. What
  *     is promised fits the rest of this segment, or the prepared one.
  */
+#include "base/bug.h"
 #include "base/check.h"
 #include "base/clock.h"
 #include "commitlog/log_internal.h"
@@ -33,11 +34,15 @@ size_t log_record_bytes(const struct log_record *record)
 
 static bool has_room(const struct log *log, uint64_t bytes)
 {
-    /* acquire: pairs with preparer_run(). A promise made on an old value of the others is still
-     * good: `left` of a fresh segment is as much as `prepared_bytes` was. */
-    uint64_t prepared = atomic_load_explicit(&log->prepared_bytes, memory_order_acquire);
-    uint64_t left = atomic_load_explicit(&log->left, memory_order_acquire);
+    /* acquire: pairs with log_release(), and comes first: whoever sees a batch no longer promised
+     * sees the space that it took gone, too. The other way round, what is promised after a batch
+     * could be set against what was prepared before it. */
     uint64_t needed = atomic_load_explicit(&log->reserved, memory_order_acquire) + bytes;
+    /* acquire: pairs with log_begin_segment(). An old value is still good: what it was promised for
+     * is still in `needed`. */
+    uint64_t left = atomic_load_explicit(&log->left, memory_order_acquire);
+    /* acquire: pairs with prepare_once(). */
+    uint64_t prepared = atomic_load_explicit(&log->prepared_bytes, memory_order_acquire);
     return needed <= left || needed <= prepared;
 }
 
@@ -45,7 +50,8 @@ bool log_try_reserve(struct log *log, size_t bytes, enum log_reserve kind)
 {
     uint64_t kept = kind == LOG_RESERVE_FENCE ? 0 : LOG_RESERVE_BYTES;
     while (!has_room(log, bytes + kept)) {
-        if (!log_preparer_wait(log)) {
+        /* One that was ready before may have become so after the look above. */
+        if (!log_preparer_wait(log) && !has_room(log, bytes + kept)) {
             return false;
         }
     }
@@ -109,7 +115,7 @@ enum err log_begin_segment(struct log *log)
     if (err == OK) {
         err = operations->rename(log->storage, LOG_PREPARED_NAME, name);
     }
-    if (err == OK) {
+    if (err == OK && !WEASEL_BUG(directory_not_synced)) {
         err = operations->sync_directory(log->storage);
     }
     if (err == OK) {
@@ -128,6 +134,7 @@ enum err log_begin_segment(struct log *log)
     if (err == OK) {
         err = log_index_add_segment(&log->index, &first, log_first_version(log));
     }
+    log_preparer_go_on(log);
     if (err != OK) {
         operations->close(log->storage, file);
         return ERR_SYSTEM;
@@ -207,11 +214,8 @@ static void note_written(struct log *log, uint64_t padded_bytes, uint64_t sync_n
     }
 }
 
-enum err log_sync(struct log *log, uint64_t now_us)
+static enum err write_batch(struct log *log, uint64_t now_us)
 {
-    if (log->batch_count == 0) {
-        return OK;
-    }
     uint64_t padded_bytes = log_align(log->batch_bytes);
     if (padded_bytes > log->segment_bytes - log->offset) {
         uint64_t last_version = log->last_version;
@@ -230,17 +234,24 @@ enum err log_sync(struct log *log, uint64_t now_us)
     enum err err =
         operations->write(log->storage, log->segment, log->offset, log->batch, write_bytes);
     uint64_t sync_ns = 0;
-    if (err == OK && log->config.durability == LOG_DURABILITY_SYNC) {
+    if (err == OK && log->config.durability == LOG_DURABILITY_SYNC && !WEASEL_BUG(sync_skipped)) {
         uint64_t start_ns = clock_monotonic_ns();
         err = operations->sync(log->storage, log->segment);
         sync_ns = clock_monotonic_ns() - start_ns;
         atomic_fetch_add(&log->syncs, 1);
     }
-    if (err != OK) {
-        return ERR_SYSTEM;
+    if (err == OK) {
+        note_written(log, padded_bytes, sync_ns);
     }
-    note_written(log, padded_bytes, sync_ns);
-    return OK;
+    return err;
+}
+
+enum err log_sync(struct log *log, uint64_t now_us)
+{
+    if (!log->has_failed && log->batch_count > 0) {
+        log->has_failed = write_batch(log, now_us) != OK;
+    }
+    return log->has_failed ? ERR_SYSTEM : OK;
 }
 
 /* Room for `bytes` more, and the zeros behind. */
@@ -265,6 +276,9 @@ static enum err batch_make_room(struct log *log, size_t bytes)
 
 enum err log_append(struct log *log, const struct log_record *record, uint64_t now_us)
 {
+    if (log->has_failed) {
+        return ERR_SYSTEM;
+    }
     size_t bytes = log_record_size(record);
     if (log->batch_count > 0 &&
         (log->batch_bytes + bytes > LOG_BATCH_BYTES_MAX ||
@@ -276,6 +290,7 @@ enum err log_append(struct log *log, const struct log_record *record, uint64_t n
         }
     }
     if (batch_make_room(log, bytes) != OK) {
+        log->has_failed = true;
         return ERR_SYSTEM;
     }
     if (log->batch_count == 0) {
