@@ -79,6 +79,14 @@ static bool budget_try_reserve(struct memory_budget *budget, size_t bytes)
     return false;
 }
 
+bool memory_budget_is_easy(const struct memory_budget *budget, uint64_t bytes)
+{
+    uint64_t easy = budget->limit_bytes - budget->limit_bytes / 4;
+    uint64_t used =
+        atomic_load_explicit(&budget->used_bytes, memory_order_relaxed); /* pairs with nothing */
+    return used <= easy && bytes <= easy - used;
+}
+
 static void chunk_free(struct memory_budget *budget, struct chunk *chunk)
 {
     size_t bytes = class_bytes(chunk->class_index);

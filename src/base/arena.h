@@ -37,6 +37,9 @@ struct memory_budget {
 
 void memory_budget_init(struct memory_budget *budget, uint64_t limit_bytes);
 
+/* Whether a quarter of the budget is left even with `bytes` more in use: about now. */
+bool memory_budget_is_easy(const struct memory_budget *budget, uint64_t bytes);
+
 /* One piece of memory; its bytes follow the header. */
 struct chunk {
     struct chunk *next;

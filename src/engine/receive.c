@@ -16,7 +16,7 @@
 enum {
     INPUT_BYTES = CHUNK_BYTES_MIN - (int)sizeof(struct chunk),
     INPUT_ROOM_MIN = 1024, /* a read with less room than that is not worth its system call */
-    BODY_BYTES_MIN = 8192, /* first size of a gathered body of unknown length */
+    BODY_BYTES_MIN = 8192, /* first size of a body that grows */
 };
 
 static enum receive_result receive_into(struct poller *poller, struct conn *conn, char *out,
@@ -94,10 +94,12 @@ enum receive_result receive_input(struct poller *poller, struct conn *conn)
     return result;
 }
 
-bool receive_reserve_body(struct active *active, size_t size)
+bool receive_try_reserve_body(struct poller *poller, struct active *active, size_t size)
 {
     CHECK(active->body == NULL);
-    active->body = arena_try_alloc(active->exchange.arena, size + REQUEST_BODY_SLACK);
+    if (memory_budget_is_easy(&poller->core->budget, size)) {
+        active->body = arena_try_alloc(active->exchange.arena, size + REQUEST_BODY_SLACK);
+    }
     active->body_capacity = active->body == NULL ? 0 : size;
     active->body_size = 0;
     return active->body != NULL;
@@ -124,6 +126,10 @@ static bool gather_grow(struct active *active, size_t needed)
     size_t capacity = active->body_capacity * 2;
     if (capacity < needed) {
         capacity = needed < BODY_BYTES_MIN ? BODY_BYTES_MIN : needed;
+    }
+    const struct http_request *request = &active->exchange.request;
+    if (request->has_content_length && capacity > request->content_length) {
+        capacity = (size_t)request->content_length;
     }
     char *larger = arena_try_alloc(active->exchange.arena, capacity + REQUEST_BODY_SLACK);
     if (larger == NULL) {

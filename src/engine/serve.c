@@ -336,12 +336,14 @@ static bool head_complete(struct poller *poller, struct conn *conn)
     }
     conn->state = CONN_BODY;
     size_t arrived = conn->input_end - conn->input_fed;
+    bool waits = request->expects_continue && arrived == 0;
     if (request->has_content_length && request->content_length > arrived &&
-        !receive_reserve_body(active, (size_t)request->content_length)) {
+        !receive_try_reserve_body(poller, active, (size_t)request->content_length) && waits) {
+        /* A client that asks first need not send what may not fit. */
         metrics_add(poller->cells, poller->core->instruments.memory_refused, 1);
         return refuse(poller, conn, &ANSWER_NO_MEMORY, true);
     }
-    if (request->expects_continue && arrived == 0) {
+    if (waits) {
         output_append(poller, BYTES("HTTP/1.1 100 Continue\r\n\r\n"));
     }
     return true;
@@ -366,6 +368,9 @@ static bool parsed(struct poller *poller, struct conn *conn, enum http_parser_ev
         }
         return handle(poller, conn);
     case PARSER_FAILED:
+        if (conn->active->parser.problem.status == 503) {
+            metrics_add(poller->cells, poller->core->instruments.memory_refused, 1);
+        }
         return refuse_broken(poller, conn, &conn->active->parser.problem);
     }
     UNREACHABLE();
@@ -409,7 +414,7 @@ static bool receive(struct poller *poller, struct conn *conn)
         suspend(poller, conn);
         return false;
     }
-    bool direct = conn->state == CONN_BODY && !conn->active->exchange.request.chunked;
+    bool direct = conn->state == CONN_BODY && receive_is_direct(conn->active);
     switch (direct ? receive_body(poller, conn) : receive_input(poller, conn)) {
     case RECEIVE_SOME:
         return direct ? parsed(poller, conn, conn->active->body_event) : true;

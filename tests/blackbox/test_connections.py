@@ -167,12 +167,13 @@ def test_the_memory_budget_is_an_answer_and_recovers():
         refused = None
         for _ in range(40):
             connection = server.connect()
-            connection.send(UPLOAD_HEAD % 1000000 + b"x")
+            connection.send(UPLOAD_HEAD % 1000000 + b"x" * 900000)
             held.append(connection)
             if wire.is_readable(connection, 0.05):
                 refused = connection.read()
                 break
         assert refused is not None, "the budget holds less than forty megabytes"
+        assert server.metrics()["http_memory_refused_total"] >= 1
         assert refused.status == 503
         assert refused.header("Retry-After") == "1"
         assert refused.header("Connection") == "close"
@@ -180,6 +181,22 @@ def test_the_memory_budget_is_an_answer_and_recovers():
             connection.close()
         wire.wait_for(lambda: server.get("/upload", "POST", body=b"y" * 1000000).status == 200)
         assert server.metrics()["http_memory_used_bytes"] <= 8 << 20
+
+
+def test_bodies_that_are_announced_and_never_sent_leave_memory_to_others():
+    with wire.testserver("--memory-limit-bytes", 8 << 20, "--request-timeout", 60) as server:
+        silent = [server.connect() for _ in range(40)]
+        for size in (3 << 20, 1000000, 100000, 9000):
+            for connection in silent[:10]:
+                connection.send(UPLOAD_HEAD % size)
+            silent = silent[10:] + silent[:10]
+        wire.wait_for(lambda: server.metrics()['http_connections{state="body"}'] == 40)
+        used = server.metrics()["http_memory_used_bytes"]
+        assert 3 << 20 < used < 7 << 20, "up to three quarters were given at once, and no more"
+        for size in (100, 9000, 100000, 500000):
+            assert server.get("/upload", "POST", body=b"y" * size).body.startswith(b"%d " % size)
+        for connection in silent:
+            connection.close()
 
 
 def test_free_memory_of_one_thread_is_not_missing_to_another():
