@@ -64,16 +64,18 @@ struct metrics {
     _Atomic(struct metrics_cells *) blocks; /* newest first */
 };
 
-static void *checked_calloc(size_t size)
+/* The program cannot do without. */
+static void *needed(void *memory)
 {
-    void *memory = calloc(1, size);
-    CHECK(memory != NULL);
+    if (memory == NULL) {
+        check_memory_fail("the metrics");
+    }
     return memory;
 }
 
 struct metrics *metrics_open(void)
 {
-    struct metrics *metrics = checked_calloc(sizeof *metrics);
+    struct metrics *metrics = needed(calloc(1, sizeof *metrics));
     metrics->last = &metrics->first;
     atomic_init(&metrics->blocks, NULL);
     return metrics;
@@ -176,17 +178,22 @@ static const char *type_name(enum metrics_type type)
     UNREACHABLE();
 }
 
+/* What was written to a memory stream, which notes there that it has run out of memory. */
+static char *close_text(FILE *file, char *const *text)
+{
+    bool good = ferror(file) == 0;
+    return needed(fclose(file) == 0 && good ? *text : NULL);
+}
+
 static char *render_head(enum metrics_type type, const char *name, const char *help)
 {
     char *head = NULL;
     size_t size = 0;
-    FILE *file = open_memstream(&head, &size);
-    CHECK(file != NULL);
+    FILE *file = needed(open_memstream(&head, &size));
     (void)fprintf(file, "# HELP %s ", name);
     write_escaped(file, help, false);
     (void)fprintf(file, "\n# TYPE %s %s\n", name, type_name(type));
-    CHECK(fclose(file) == 0);
-    return head;
+    return close_text(file, &head);
 }
 
 static char *render_labels(const struct metrics_family *family, const struct metrics_label *labels,
@@ -194,8 +201,7 @@ static char *render_labels(const struct metrics_family *family, const struct met
 {
     char *text = NULL;
     size_t size = 0;
-    FILE *file = open_memstream(&text, &size);
-    CHECK(file != NULL);
+    FILE *file = needed(open_memstream(&text, &size));
     for (size_t i = 0; i < count; i++) {
         CHECK(is_name(labels[i].name, false));
         CHECK(strncmp(labels[i].name, "__", 2) != 0);
@@ -207,8 +213,7 @@ static char *render_labels(const struct metrics_family *family, const struct met
         write_escaped(file, labels[i].value, true);
         (void)fputc('"', file);
     }
-    CHECK(fclose(file) == 0);
-    return text;
+    return close_text(file, &text);
 }
 
 static bool is_complete(struct metrics *metrics)
@@ -225,10 +230,9 @@ static struct metrics_family *family_add(struct metrics *metrics, enum metrics_t
     for (const struct metrics_family *f = metrics->first; f != NULL; f = f->next) {
         CHECK(strcmp(f->name, name) != 0);
     }
-    struct metrics_family *family = checked_calloc(sizeof *family);
+    struct metrics_family *family = needed(calloc(1, sizeof *family));
     family->metrics = metrics;
-    family->name = strdup(name);
-    CHECK(family->name != NULL);
+    family->name = needed(strdup(name));
     family->head = render_head(type, name, help);
     family->type = type;
     family->unit = unit;
@@ -279,7 +283,7 @@ static struct metrics_series *series_add(struct metrics_family *family,
 {
     struct metrics *metrics = family->metrics;
     CHECK(!is_complete(metrics));
-    struct metrics_series *series = checked_calloc(sizeof *series);
+    struct metrics_series *series = needed(calloc(1, sizeof *series));
     series->labels = render_labels(family, labels, label_count);
     for (const struct metrics_series *s = family->first; s != NULL; s = s->next) {
         CHECK(strcmp(s->labels, series->labels) != 0);
@@ -336,8 +340,7 @@ void metrics_list_register(struct metrics_family *family, const char *label,
     CHECK(family->list == NULL);
     CHECK(list != NULL);
     CHECK(is_name(label, false));
-    family->list_label = strdup(label);
-    CHECK(family->list_label != NULL);
+    family->list_label = needed(strdup(label));
     family->list = list;
     family->list_context = context;
 }
@@ -346,8 +349,7 @@ struct metrics_cells *metrics_cells_open(struct metrics *metrics)
 {
     size_t size = sizeof(struct metrics_cells) + metrics->cell_count * sizeof(_Atomic uint64_t);
     size = (size + CELLS_ALIGNMENT - 1) / CELLS_ALIGNMENT * CELLS_ALIGNMENT;
-    struct metrics_cells *cells = aligned_alloc(CELLS_ALIGNMENT, size);
-    CHECK(cells != NULL);
+    struct metrics_cells *cells = needed(aligned_alloc(CELLS_ALIGNMENT, size));
     for (uint32_t i = 0; i < metrics->cell_count; i++) {
         atomic_init(&cells->values[i], 0);
     }

@@ -24,7 +24,7 @@
  * ends with the first metrics_cells_open(). That and metrics_render(): any thread. Updates: the one
  * thread that a block was opened for. Blocks:   never (malloc apart, outside updates and scrapes).
  * Errors:   a name or label that Prometheus would refuse, or a name used twice, is the programmer's
- *           (CHECK), and so is running out of memory here, at start.
+ *           (CHECK). Running out of memory here, at start, ends the program with a word and 1.
  */
 #ifndef BASE_METRICS_H
 #define BASE_METRICS_H

@@ -358,7 +358,8 @@ int main(int argc, char **argv)
     int status = EXIT_RUNTIME;
     configure_logger(&program.config);
     program.feed_every_ns = systemd_take_watchdog_ns();
-    if (logger_start() != OK) {
+    bool has_logger = logger_start() == OK;
+    if (!has_logger) {
         log_warn("no logger thread; log lines are written by those who log");
     }
     if (database_open(&program.config, log_failed, &program.database) == OK) {
@@ -378,7 +379,9 @@ int main(int argc, char **argv)
         (void)pthread_sigmask(SIG_UNBLOCK, &endings, NULL);
         database_close(&program.database);
     }
-    logger_stop();
+    if (has_logger) {
+        logger_stop();
+    }
     options_deinit(&program.options);
     return status;
 }

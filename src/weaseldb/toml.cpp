@@ -3,6 +3,7 @@
 #include "weaseldb/toml.h"
 
 #include <algorithm>
+#include <new>
 #include <sstream>
 #include <string>
 #include <string_view>
@@ -72,18 +73,16 @@ void visit(const leaf &leaf, const toml_visitor &visitor)
     visitor.value(visitor.context, &value);
 }
 
-} // namespace
-
-void toml_visit(const char *text, size_t size, const toml_visitor *visitor)
+void visit_all(std::string_view text, const toml_visitor &visitor)
 {
     std::vector<leaf> leaves;
     toml::table table;
     try {
-        table = toml::parse(std::string_view(text, size));
+        table = toml::parse(text);
     } catch (const toml::parse_error &error) {
         std::string message(error.description());
-        visitor->error(visitor->context, message.c_str(), error.source().begin.line,
-                       error.source().begin.column);
+        visitor.error(visitor.context, message.c_str(), error.source().begin.line,
+                      error.source().begin.column);
         return;
     }
     collect(table, "", leaves);
@@ -91,6 +90,18 @@ void toml_visit(const char *text, size_t size, const toml_visitor *visitor)
         return a.node->source().begin.line < b.node->source().begin.line;
     });
     for (const leaf &leaf : leaves) {
-        visit(leaf, *visitor);
+        visit(leaf, visitor);
+    }
+}
+
+} // namespace
+
+bool toml_visit(const char *text, size_t size, const toml_visitor *visitor)
+{
+    try {
+        visit_all(std::string_view(text, size), *visitor);
+        return true;
+    } catch (const std::bad_alloc &) {
+        return false;
     }
 }

@@ -41,8 +41,9 @@ struct toml_visitor {
     void *context;
 };
 
-/* Visits every value of `size` bytes of text, in the order of their places. */
-void toml_visit(const char *text, size_t size, const struct toml_visitor *visitor);
+/* Visits every value of `size` bytes of text, in the order of their places. False: out of memory,
+ * perhaps after some of them. */
+bool toml_visit(const char *text, size_t size, const struct toml_visitor *visitor);
 
 #ifdef __cplusplus
 }

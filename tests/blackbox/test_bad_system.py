@@ -1,0 +1,227 @@
+"""Allocations, descriptors, threads and sockets that fail, one after the other: the server does without, refuses to
+start with a word, or answers with an error. It never crashes, hangs or leaks."""
+
+import contextlib
+import errno
+import itertools
+import os
+import pathlib
+import random
+
+import pytest
+
+import wire
+from bad_system import CALLS, BadSystem, describe
+from logs import SETTINGS
+from test_commit import JSON, commit, committed, point, post, status, version, write
+
+pytestmark = pytest.mark.skipif(wire.SANITIZED, reason="sanitizers want to be the first library")
+SAMPLES = max(2, round(6 * wire.SCALE))  # of each call
+
+
+def sample(count, seed):
+    """Which of so many calls shall fail: the first, the last, and some between."""
+    if count <= SAMPLES:
+        return list(range(count))
+    return sorted({0, count - 1, *random.Random(seed).sample(range(count), SAMPLES - 2)})
+
+
+def serves(server):
+    """It is all there: connections of its own, commits, questions, numbers."""
+    with server.connect() as connection:
+        before = version(connection)
+        assert committed(connection, write("k")) == before + 1
+        assert connection.get("/readyz").status == 200
+        assert connection.get("/metrics").status == 200
+
+
+def start(tmp_path, env):
+    return wire.weaseldb(*SETTINGS, "http.network_threads=2", cwd=tmp_path, env=env)
+
+
+# ---- at the start ----
+
+NEVER_AT_THE_START = ("accept4", "recv", "send", "writev")
+
+
+@pytest.fixture(scope="module")
+def calls_of_a_start(tmp_path_factory):
+    """The second one, which has a log to recover."""
+    directory = tmp_path_factory.mktemp("count")
+    for _ in range(2):
+        system = BadSystem(directory)
+        with start(directory, system.env) as server:
+            counts = {call: system[call].calls for call in CALLS}
+            serves(server)
+    return counts
+
+
+@pytest.mark.parametrize("call", [call for call in CALLS if call not in NEVER_AT_THE_START])
+def test_a_start_on_a_bad_system(tmp_path, calls_of_a_start, call):
+    """It serves all the same, or says why not and exits with 1; what is on the disk is as good as before."""
+    count = calls_of_a_start[call]
+    assert count > 0, "a start does not call it: either the library is not loaded, or this test is not needed"
+    with start(tmp_path, {}) as server:
+        serves(server)
+    refused = 0
+    for number in sample(count, call):
+        system = BadSystem(tmp_path)
+        system.let_fail(call, number)
+        try:
+            outcome = start_or_refuse(tmp_path, system)
+        except BaseException as failure:
+            raise AssertionError(describe(call, number)) from failure
+        refused += outcome == "refused"
+        with start(tmp_path, {}) as server:
+            serves(server)
+    assert refused > 0 or call in ("malloc", "calloc", "realloc", "openat"), "all of the samples can be done without?"
+
+
+class Refused(Exception):
+    """The server has ended instead of serving."""
+
+
+def start_or_refuse(tmp_path, system):
+    def ready(server):
+        wire.wait_for(lambda: b"msg=listening" in server.stderr() or server.process.poll() is not None, server.stderr)
+        if server.process.poll() is not None:
+            raise Refused(server.process.returncode, server.stderr().decode())
+        server.wait_log(server)
+
+    words = [word for item in ("http.port=0", "http.network_threads=2", *SETTINGS) for word in ("--set", item)]
+    try:
+        with wire.Server("weaseldb", *words, cwd=tmp_path, env=system.env, ready=ready) as server:
+            serves(server)
+        return "serves"
+    except Refused as refusal:
+        code, text = refusal.args
+        if text.startswith("weaseldb: "):  # before it knows its settings
+            assert code in (1, 2), (code, text)
+        else:
+            assert code == 1 and ("level=error" in text or "out of memory" in text), (code, text)
+        return "refused"
+
+
+# ---- while it serves ----
+
+# Errors that the call can have besides the usual one.
+OTHERS = {"accept4": (errno.ECONNABORTED, errno.ENOBUFS), "recv": (errno.ENOMEM,), "writev": (errno.EPIPE,), "epoll_ctl": (errno.ENOMEM,)}
+CALLED = ("malloc", "aligned_alloc", "openat", "accept4", "epoll_ctl", "recv", "send", "writev")
+WHILE_IT_SERVES = [(call, error) for call in CALLED for error in (CALLS[call], *OTHERS.get(call, ()))]
+GONE = (wire.Closed, ConnectionError)
+numbers = itertools.count()
+
+
+class Scene:
+    """Requests of all kinds, each on a connection of its own; an error is an answer, and so is a cut connection."""
+
+    def __init__(self, server):
+        self.server, self.told, self.is_cut = server, {}, False
+
+    def ask(self, *arguments, **options):
+        try:
+            with self.server.connect() as connection:
+                return connection.get(*arguments, **options)
+        except GONE:
+            self.is_cut = True
+            return None
+
+    def commit(self, *operations, size=1, **fields):
+        name = f"bad-{next(numbers)}"
+        with contextlib.suppress(*GONE):
+            response = commit(self.server, write(name, "v" * size), *operations, request_id=name, **fields)
+            self.told[name] = (response.status, response.json())
+
+    def play(self):
+        self.commit()
+        self.commit(size=20000)
+        self.commit(preconditions=[point("k"), point("bad")], read_version=0)
+        for target in ("/v1/version", "/v1/status?request_id=bad-0", "/metrics", "/readyz", "/", "/nothing", "/openapi.yaml"):
+            self.ask(target)
+        self.ask("/v1/commit", "POST", JSON, b"{")
+        self.ask("/v1/retention/policy", "PUT", JSON, b'{"version":1}')
+        self.ask("/v1/retention")
+        self.ask("/v1/retention/policy", "DELETE")
+        with contextlib.suppress(*GONE), self.server.connect() as connection:  # a burst, and a body in chunks
+            body = b'{"operations":[{"type":"write","key":"Yg==","value":""}]}'
+            connection.send(wire.request("/v1/version") * 3 + b"POST /v1/commit HTTP/1.1\r\nHost: a\r\n" + JSON.encode())
+            connection.send(b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(body), body))
+            for _ in range(4):
+                connection.read()
+
+    def check(self, server):
+        """What was told is so."""
+        for name, (code, answer) in self.told.items():
+            became = status(server, name)
+            if code == 200:
+                assert (became["status"], became["version"]) == ("committed", answer["version"]), name
+            elif code == 503:
+                assert became["status"] == "not_committed", name
+            else:
+                assert code in (409, 500), (code, answer)
+
+
+def descriptors(server):
+    """Without segments of the log: of these one more or less is open, as they are prepared."""
+    count = 0
+    for path in pathlib.Path(f"/proc/{server.pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            count += pathlib.Path(os.readlink(path)).suffix not in (".log", ".tmp")
+    return count
+
+
+def levels(server):
+    """What must be as it was when everything is over."""
+    with server.connect() as connection:
+        values = {}
+        for line in connection.get("/metrics").body.decode().splitlines():
+            name, _, value = line.rpartition(" ")
+            values[name] = value
+    return {
+        "descriptors": descriptors(server),
+        **{name: value for name, value in values.items() if name.startswith(("http_connections{", "http_pipeline_ring_occupancy"))},
+    }
+
+
+def rested(server):
+    """The levels, once nothing of earlier connections is left."""
+    last = [None]
+
+    def steady():
+        now = levels(server)
+        last[0], before = now, last[0]
+        return now == before and now
+
+    return wire.wait_for(steady)
+
+
+@pytest.mark.parametrize("call, error", WHILE_IT_SERVES, ids=lambda value: errno.errorcode.get(value, value))
+def test_serving_on_a_bad_system(tmp_path, call, error):
+    system = BadSystem(tmp_path)
+    server = start(tmp_path, system.env)
+    try:
+        serves(server)
+        Scene(server).play()
+        quiet = rested(server)
+        before = system[call].calls
+        Scene(server).play()
+        count = system[call].calls - before
+        assert count > 0, "nothing calls it: the library is not loaded, or this case is not needed"
+        for number in sample(count, call):
+            scene = Scene(server)
+            system.let_fail(call, number, error)
+            scene.play()
+            system.mend(call)
+            if server.process.poll() is not None or b"the commit log has failed" in server.stderr():
+                assert server.wait() == 1, (describe(call, number, error), server.stderr())
+                server.expect_exit = 1
+                server.stop()
+                server = start(tmp_path, system.env)
+                serves(server)
+                Scene(server).play()
+                quiet = rested(server)
+            serves(server)
+            scene.check(server)
+            wire.wait_for(lambda: rested(server) == quiet, lambda: (describe(call, number, error), quiet, levels(server)))
+    finally:
+        server.stop()
