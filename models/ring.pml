@@ -8,7 +8,7 @@
  *   - when nothing can move any more, all threads have ended and all that was claimed is handled:
  *     a lost wake-up would leave a thread in its sleep                     (no invalid end state)
  *
- *   spin -a ring.pml && cc -O2 -o pan pan.c && ./pan -m100000
+ *   scripts/check-models
  *
  * With -DBUG=n the model has a deliberate bug, which the check must find:
  *   1  a stage sleeps without looking again after wait_prepare()
