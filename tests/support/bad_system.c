@@ -56,10 +56,10 @@ struct slot {
     _Atomic int32_t failed;
 };
 
-extern void *__libc_malloc(size_t size);
-extern void *__libc_calloc(size_t count, size_t size);
-extern void *__libc_realloc(void *old, size_t size);
-extern void *__libc_memalign(size_t alignment, size_t size);
+extern void *libc_malloc(size_t size) __asm__("__libc_malloc");
+extern void *libc_calloc(size_t count, size_t size) __asm__("__libc_calloc");
+extern void *libc_realloc(void *old, size_t size) __asm__("__libc_realloc");
+extern void *libc_memalign(size_t alignment, size_t size) __asm__("__libc_memalign");
 
 static struct slot *slots; /* NULL: nothing fails */
 static long (*system_call)(long number, ...);
@@ -107,22 +107,22 @@ static bool fails(enum call call)
 
 void *malloc(size_t size)
 {
-    return fails(CALL_MALLOC) ? NULL : __libc_malloc(size);
+    return fails(CALL_MALLOC) ? NULL : libc_malloc(size);
 }
 
 void *calloc(size_t count, size_t size)
 {
-    return fails(CALL_CALLOC) ? NULL : __libc_calloc(count, size);
+    return fails(CALL_CALLOC) ? NULL : libc_calloc(count, size);
 }
 
 void *realloc(void *old, size_t size)
 {
-    return fails(CALL_REALLOC) ? NULL : __libc_realloc(old, size);
+    return fails(CALL_REALLOC) ? NULL : libc_realloc(old, size);
 }
 
 void *aligned_alloc(size_t alignment, size_t size)
 {
-    return fails(CALL_ALIGNED_ALLOC) ? NULL : __libc_memalign(alignment, size);
+    return fails(CALL_ALIGNED_ALLOC) ? NULL : libc_memalign(alignment, size);
 }
 
 /* With 64-bit offsets, which Meson asks for, it is mmap64 for the linker, and openat openat64. */
