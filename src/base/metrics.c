@@ -347,9 +347,17 @@ void metrics_list_register(struct metrics_family *family, const char *label,
 
 struct metrics_cells *metrics_cells_open(struct metrics *metrics)
 {
+    return needed(metrics_cells_try_open(metrics));
+}
+
+struct metrics_cells *metrics_cells_try_open(struct metrics *metrics)
+{
     size_t size = sizeof(struct metrics_cells) + metrics->cell_count * sizeof(_Atomic uint64_t);
     size = (size + CELLS_ALIGNMENT - 1) / CELLS_ALIGNMENT * CELLS_ALIGNMENT;
-    struct metrics_cells *cells = needed(aligned_alloc(CELLS_ALIGNMENT, size));
+    struct metrics_cells *cells = aligned_alloc(CELLS_ALIGNMENT, size);
+    if (cells == NULL) {
+        return NULL;
+    }
     for (uint32_t i = 0; i < metrics->cell_count; i++) {
         atomic_init(&cells->values[i], 0);
     }

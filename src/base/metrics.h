@@ -135,6 +135,8 @@ void metrics_list_add(struct metrics_list *list, const char *label_value, int64_
 
 /* A block of zeros for one thread; ends registering. Owned by the registry. */
 struct metrics_cells *metrics_cells_open(struct metrics *metrics);
+/* Likewise, for a thread that begins to count when the program serves already. NULL: no memory. */
+struct metrics_cells *metrics_cells_try_open(struct metrics *metrics);
 
 /* Visible for the inline functions only. */
 static inline void metrics_cell_add(struct metrics_cells *cells, uint32_t cell, uint64_t value)

@@ -26,7 +26,10 @@ static void note_written(void *context, const struct log_written *written)
 {
     (void)context;
     if (state.cells == NULL) {
-        state.cells = metrics_cells_open(state.metrics);
+        state.cells = metrics_cells_try_open(state.metrics);
+    }
+    if (state.cells == NULL) {
+        return; /* no memory: this batch is not counted */
     }
     state.has_written = true;
     metrics_observe(state.cells, state.batch_records, written->records);

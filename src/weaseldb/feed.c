@@ -171,7 +171,12 @@ struct feed_thread *feed_thread_own(struct feed *feed)
         free(thread);
         return NULL;
     }
-    thread->cells = metrics_cells_open(feed->metrics);
+    thread->cells = metrics_cells_try_open(feed->metrics);
+    if (thread->cells == NULL) {
+        log_cursor_reader_close(thread->reader);
+        free(thread);
+        return NULL;
+    }
     lock(feed);
     thread->next = feed->threads;
     feed->threads = thread;

@@ -106,7 +106,7 @@ def start_or_refuse(tmp_path, system):
 
 # Errors that the call can have besides the usual one.
 OTHERS = {"accept4": (errno.ECONNABORTED, errno.ENOBUFS), "recv": (errno.ENOMEM,), "writev": (errno.EPIPE,), "epoll_ctl": (errno.ENOMEM,)}
-CALLED = ("malloc", "aligned_alloc", "openat", "accept4", "epoll_ctl", "recv", "send", "writev")
+CALLED = ("malloc", "openat", "accept4", "epoll_ctl", "recv", "send", "writev")
 WHILE_IT_SERVES = [(call, error) for call in CALLED for error in (CALLS[call], *OTHERS.get(call, ()))]
 GONE = (wire.Closed, ConnectionError)
 numbers = itertools.count()
@@ -142,6 +142,10 @@ class Scene:
         self.ask("/v1/retention/policy", "PUT", JSON, b'{"version":1}')
         self.ask("/v1/retention")
         self.ask("/v1/retention/policy", "DELETE")
+        with contextlib.suppress(*GONE), self.server.connect() as connection:  # a subscriber
+            connection.send(wire.request("/v1/subscribe?after=0"))
+            if connection.read_head().status == 200:
+                connection.read_chunk()
         with contextlib.suppress(*GONE), self.server.connect() as connection:  # a burst, and a body in chunks
             body = b'{"operations":[{"type":"write","key":"Yg==","value":""}]}'
             connection.send(wire.request("/v1/version") * 3 + b"POST /v1/commit HTTP/1.1\r\nHost: a\r\n" + JSON.encode())
@@ -225,3 +229,35 @@ def test_serving_on_a_bad_system(tmp_path, call, error):
             wire.wait_for(lambda: rested(server) == quiet, lambda: (describe(call, number, error), quiet, levels(server)))
     finally:
         server.stop()
+
+
+@pytest.mark.parametrize("call", ["malloc", "calloc", "realloc", "aligned_alloc"])
+def test_first_requests_without_memory(tmp_path, call):
+    """What is allocated when it is first needed."""
+
+    def first_scene(fail_at):
+        system = BadSystem(tmp_path)
+        server = start(tmp_path, system.env)
+        before = system[call].calls
+        if fail_at is not None:
+            system.let_fail(call, fail_at)
+        try:
+            scene = Scene(server)
+            scene.play()
+            system.mend(call)
+            if server.process.poll() is not None or b"the commit log has failed" in server.stderr():
+                assert server.wait() == 1, server.stderr()
+                server.expect_exit = 1
+            else:
+                serves(server)
+                scene.check(server)
+            return system[call].calls - before
+        finally:
+            server.stop()
+
+    count = first_scene(None)
+    for number in sample(count, call):
+        try:
+            first_scene(number)
+        except BaseException as failure:
+            raise AssertionError(describe(call, number)) from failure
