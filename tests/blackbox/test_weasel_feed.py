@@ -5,6 +5,7 @@ import random
 import re
 import signal
 import sqlite3
+import subprocess
 import threading
 
 import pytest
@@ -659,6 +660,57 @@ def test_follow_a_real_server_through_crashes_of_both(real, tmp_path):
     lines = weasel("subscribe", "--after", 0, "--until-end", "--json", server=url_of(server)).stdout.splitlines()
     assert [json.loads(line)["version"] for line in lines] == list(range(1, made + 1))
     server.stop()
+
+
+def load_until(over, server):
+    """Commits all the time, from a client of its own."""
+    chance = random.Random(11)
+    with server.connect() as connection:
+        while not over.is_set():
+            transactions = [{"operations": [random_operation(chance) for _ in range(chance.randint(1, 4))]} for _ in range(20)]
+            body = json.dumps({"transactions": transactions}).encode()
+            assert connection.get("/v1/commits", "POST", "Content-Type: application/json\r\n", body).status == 200
+
+
+def test_killed_a_hundred_times_under_load_it_ends_with_what_the_log_implies(real, tmp_path):
+    chance = random.Random(7)
+    found = []  # after each kill
+    over = threading.Event()
+    server = real()
+    load = threading.Thread(target=load_until, args=(over, server))
+    load.start()
+    try:
+        for _ in range(max(5, round(100 * wire.SCALE))):
+            process = start("follow", "--sqlite", tmp_path / "db", "--batch-ms", 1, server=url_of(server))
+            with pytest.raises(subprocess.TimeoutExpired):  # it runs until then: the moment means nothing
+                process.wait(chance.random() * 0.1)
+            process.kill()
+            process.communicate()
+            if place_of(tmp_path / "db") is not None:
+                found.append(rows(tmp_path / "db"))
+    finally:
+        over.set()
+        load.join()
+    assert weasel("follow", "--sqlite", tmp_path / "db", "--until-end", server=url_of(server)).returncode == 0
+    found.append(rows(tmp_path / "db"))
+    server.stop()
+    check_states(found, weasel("log", "dump", "--format", "json", tmp_path / "log"))
+
+
+def check_states(found, dump):
+    """Each state is what the log up to its version implies, and the last one what all of it does."""
+    assert dump.returncode == 0, dump.stderr
+    entries = [entry for entry in map(json.loads, dump.stdout.splitlines()) if entry["type"] == "commit"]
+    assert found[-1][1][0] == len(entries)
+    assert len({place for _, (place, _, _) in found}) > len(found) / 4, "most found something to do before they were killed"
+    expected, at = {}, 0
+    for state, (version, last, request_id) in found:
+        assert version >= at
+        for entry in entries[at:version]:
+            apply(expected, entry["operations"])
+        at = version
+        assert state == expected
+        assert last == version and (version == 0 or request_id == entries[version - 1]["request_id"])
 
 
 def test_subscribe_to_a_range_of_a_real_server(real):
