@@ -7,7 +7,7 @@
 
 #include <stdlib.h>
 
-enum { PIECE_BYTES = 1 << 20 };
+enum { PIECE_BYTES = 1 << 19 };
 
 /* Makes [offset, offset + size) stand in the buffer; *out is its beginning, NULL when the file ends
  * before. */
