@@ -233,9 +233,8 @@ static void ask_redis(struct reader *reader)
 static size_t take_redis(struct reader *reader, const char *data, size_t size)
 {
     static const char head[] = "*1\r\n*2\r\n$1\r\ns\r\n*";
-    const char *end = size > sizeof head ? memchr(data + sizeof head - 1, '\n',
-                                                  size - (sizeof head - 1))
-                                         : NULL;
+    const char *end =
+        size > sizeof head ? memchr(data + sizeof head - 1, '\n', size - (sizeof head - 1)) : NULL;
     if (end == NULL) {
         return 0;
     }
@@ -277,10 +276,10 @@ static void read_until(struct reader *reader, uint64_t count)
 {
     while (reader->seen < count) {
         memcpy(buffer, reader->rest, reader->kept);
-        size_t size = reader->kept + receive(reader->fd, buffer + reader->kept,
-                                             BUFFER_BYTES - reader->kept);
-        size_t taken = options.redis ? take_redis(reader, buffer, size)
-                                     : take_feed(reader, buffer, size);
+        size_t size =
+            reader->kept + receive(reader->fd, buffer + reader->kept, BUFFER_BYTES - reader->kept);
+        size_t taken =
+            options.redis ? take_redis(reader, buffer, size) : take_feed(reader, buffer, size);
         reader->kept = size - taken;
         if (reader->kept > ROOM_MAX) {
             fail_answer(buffer, 200);

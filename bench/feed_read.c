@@ -220,11 +220,13 @@ static void read_live(unsigned live, unsigned stalled, double seconds)
 
 int main(int argc, char **argv)
 {
-    static const struct option known[] = {
-        {"port", required_argument, NULL, 'p'},    {"until", required_argument, NULL, 'u'},
-        {"raw", no_argument, NULL, 'r'},           {"live", required_argument, NULL, 'l'},
-        {"stalled", required_argument, NULL, 't'}, {"seconds", required_argument, NULL, 's'},
-        {NULL, 0, NULL, 0}};
+    static const struct option known[] = {{"port", required_argument, NULL, 'p'},
+                                          {"until", required_argument, NULL, 'u'},
+                                          {"raw", no_argument, NULL, 'r'},
+                                          {"live", required_argument, NULL, 'l'},
+                                          {"stalled", required_argument, NULL, 't'},
+                                          {"seconds", required_argument, NULL, 's'},
+                                          {NULL, 0, NULL, 0}};
     unsigned long values[256] = {0};
     int option;
     bool good = true;

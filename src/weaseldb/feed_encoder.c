@@ -190,8 +190,8 @@ static enum feed_step put_small_record(struct run *run, bool *done)
         .version = position->record_version,
         .prev_version = position->told,
         .timestamp_us = position->header.timestamp_us,
-        .request_id = bytes_of(record.data + LOG_RECORD_HEADER_BYTES,
-                               head_bytes - LOG_RECORD_HEADER_BYTES),
+        .request_id =
+            bytes_of(record.data + LOG_RECORD_HEADER_BYTES, head_bytes - LOG_RECORD_HEADER_BYTES),
     };
     size_t count = 0;
     for (struct bytes rest = operations; rest.size > 0; count++) {
