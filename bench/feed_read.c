@@ -38,6 +38,7 @@ static const char GET[] = "GET /v1/subscribe%s HTTP/1.0\r\nHost: localhost\r\n"
 
 static uint16_t port;
 static char buffer[BUFFER_BYTES];
+static int fds[LIVE_MAX];
 static uint64_t received[LIVE_MAX];
 
 _Noreturn static void fail(const char *what)
@@ -184,7 +185,6 @@ static void read_live(unsigned live, unsigned stalled, double seconds)
 {
     struct epoll_event events[READY_EVENTS];
     int epoll_fd = epoll_create1(0);
-    int *fds = calloc(live + 1, sizeof *fds);
     for (unsigned i = 0; i < live; i++) {
         fds[i] = subscribe("", 0);
         struct epoll_event event = {.events = EPOLLIN, .data.u32 = i};
