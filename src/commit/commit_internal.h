@@ -53,9 +53,6 @@ struct commit_service {
     uint32_t mark_first;
     uint32_t mark_count;
 
-    /* Recovery's. */
-    bool recovers_ids; /* of the batch in progress: it is not older than their window */
-
     /* The persist stage's. */
     uint64_t synced_version;
     uint64_t last_us; /* timestamp of the last batch: they never go back */
