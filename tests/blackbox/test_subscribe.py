@@ -501,6 +501,21 @@ def test_huge_transactions(accept, filtered):
                     assert late.transaction().operations == expected
 
 
+def test_feeds_at_different_huge_transactions_do_not_hold_each_other_up():
+    """On one thread, so that their steps take turns."""
+    values = [random.randbytes(30_000_000) for _ in range(2)]
+    with wire.weaseldb(
+        "commit.max_value_bytes=30000000", "http.max_body_bytes=50000000", "log.segment_bytes=67108864",
+        "http.memory_limit_bytes=536870912", "http.network_threads=1",
+    ) as server:
+        for value in values:
+            committed(server, write("big", value))
+        feeds = [Feed(server, after) for after in range(len(values))]
+        for feed, value in zip(feeds, values):
+            assert feed.transaction().operations == [("write", b"big", value)]
+            feed.close()
+
+
 def test_a_wide_transaction(database):
     """Many operations, of which a filter wants few."""
     before = version(database)
