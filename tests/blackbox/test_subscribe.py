@@ -257,7 +257,7 @@ def test_the_number_of_ranges_is_limited(database):
     assert database.get(query(64), "HEAD").status == 200
     response = database.get(query(65))
     assert response.status == 400
-    assert "64 is allowed" in response.json()["detail"]
+    assert "more than 64 times" in response.json()["detail"]
 
 
 def test_the_future_is_refused(database):
