@@ -25,11 +25,7 @@ __attribute__((format(printf, 3, 4))) static bool refuse(struct exchange *exchan
 
 static bool refuse_no_memory(struct exchange *exchange)
 {
-    exchange_answer_problem(
-        exchange, &(struct http_problem){.status = 503,
-                                         .type = "memory",
-                                         .detail = "The server has no memory left for this "
-                                                   "request; try again later."});
+    exchange_answer_no_memory(exchange);
     return false;
 }
 

@@ -240,11 +240,8 @@ static bool refuse(struct exchange *exchange, const struct http_problem *problem
 
 static bool refuse_no_memory(struct exchange *exchange)
 {
-    return refuse(exchange,
-                  &(struct http_problem){.status = 503,
-                                         .type = "memory",
-                                         .detail = "The server has no memory left for this "
-                                                   "request; try again later."});
+    exchange_answer_no_memory(exchange);
+    return false;
 }
 
 /* A key as base64url, padded or not. */
