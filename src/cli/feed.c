@@ -132,6 +132,19 @@ static void take_progress(struct session *session, struct bytes data)
     }
 }
 
+/* All other ends are left to the next connection: it finds out whether things go on. */
+static void take_end(struct session *session, struct bytes data)
+{
+    const struct feed *feed = session->feed;
+    if (feed_event_is_damage(data)) {
+        (void)command_failed(feed->name,
+                             "the log of the server at %s is damaged after version %" PRIu64
+                             "; its log lines say where",
+                             feed->endpoint->name, feed->position);
+        finish(session, END_FAILED);
+    }
+}
+
 /* Other events may come to be; they are not for this program. */
 static bool take_event(void *context, const struct sse_message *message)
 {
@@ -141,6 +154,8 @@ static bool take_event(void *context, const struct sse_message *message)
         take_transaction(session, message->data);
     } else if (bytes_equal(message->event, BYTES("progress"))) {
         take_progress(session, message->data);
+    } else if (bytes_equal(message->event, BYTES("end"))) {
+        take_end(session, message->data);
     }
     return !session->is_over;
 }

@@ -100,6 +100,15 @@ enum err feed_event_read_progress(struct bytes data, uint64_t *out_version)
     return good ? OK : ERR_INVALID;
 }
 
+bool feed_event_is_damage(struct bytes data)
+{
+    yyjson_doc *doc = yyjson_read(data.data, data.size, 0);
+    struct bytes reason = text_of(yyjson_obj_get(yyjson_doc_get_root(doc), "reason"));
+    bool is_damage = bytes_equal(reason, BYTES("damaged"));
+    yyjson_doc_free(doc);
+    return is_damage;
+}
+
 bool feed_event_follows(const struct feed *feed, const struct feed_transaction *transaction,
                         struct buffer *out_why)
 {

@@ -18,6 +18,9 @@ enum err feed_event_read(struct bytes data, struct feed_transaction *out,
 
 enum err feed_event_read_progress(struct bytes data, uint64_t *out_version) WARN_UNUSED;
 
+/* Whether the event `end` with this data says that the log is damaged. */
+bool feed_event_is_damage(struct bytes data);
+
 /* Whether the transaction may follow where `feed` is; else *out_why is added to. */
 bool feed_event_follows(const struct feed *feed, const struct feed_transaction *transaction,
                         struct buffer *out_why);

@@ -239,11 +239,14 @@ enum log_cursor_result log_cursor_peek(struct log_cursor_reader *reader, struct 
     enum log_cursor_result result = header_here(reader, cursor, &header);
     if (result == LOG_CURSOR_END) {
         struct log_cursor next;
-        if (cursor->place.segment + 1 < log_index_oldest_segment(&reader->log->index)) {
-            return LOG_CURSOR_GONE; /* this segment was still open, the next one never was */
+        if (!log_index_find_segment(&reader->log->index, cursor->place.segment + 1, &next.place)) {
+            /* Looked at last, since it may have been removed just now. It is gone when this
+             * segment was still open and the next one never was. */
+            return cursor->place.segment + 1 < log_index_oldest_segment(&reader->log->index)
+                       ? LOG_CURSOR_GONE
+                       : LOG_CURSOR_DAMAGED;
         }
-        if (!log_index_find_segment(&reader->log->index, cursor->place.segment + 1, &next.place) ||
-            next.place.batch != cursor->place.batch ||
+        if (next.place.batch != cursor->place.batch ||
             next.place.version != cursor->place.version) {
             return LOG_CURSOR_DAMAGED;
         }

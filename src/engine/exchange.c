@@ -56,6 +56,11 @@ void exchange_answer_problem(struct exchange *exchange, const struct http_proble
     exchange_answer(exchange, filled.status, BYTES("application/problem+json"), body);
 }
 
+void exchange_answer_no_memory(struct exchange *exchange)
+{
+    answer_no_memory(exchange, exchange->route == NULL ? NULL : exchange->route->refusal_outcome);
+}
+
 static bool is_field_text(struct bytes text)
 {
     for (size_t i = 0; i < text.size; i++) {

@@ -65,6 +65,10 @@ void exchange_answer(struct exchange *exchange, unsigned status, struct bytes co
  * answer is a static one with the same outcome, 500 when that is "unknown", else 503. */
 void exchange_answer_problem(struct exchange *exchange, const struct http_problem *problem);
 
+/* Sets the answer of a request for which the arena was refused, before anything has happened: 503.
+ * Needs no memory. */
+void exchange_answer_no_memory(struct exchange *exchange);
+
 /* Adds a header line to the response. `name` and `value` must be valid (CHECKed: no CR, LF, NUL).
  * False: the arena was refused, nothing was added. */
 bool exchange_add_header(struct exchange *exchange, struct bytes name, struct bytes value);

@@ -34,11 +34,7 @@ static struct {
  */
 static enum handler_verdict answer_no_memory(struct exchange *exchange)
 {
-    exchange_answer_problem(exchange,
-                            &(struct http_problem){.status = 503,
-                                                   .type = "memory",
-                                                   .detail = "The server has no memory left for "
-                                                             "this request; try again later."});
+    exchange_answer_no_memory(exchange);
     return HANDLER_ANSWERED;
 }
 

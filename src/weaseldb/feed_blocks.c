@@ -23,7 +23,7 @@ enum { BUCKETS = 1024 };
 
 struct maker {
     pthread_mutex_t lock;
-    struct feed_encoder encoder;    /* where the last block ended, or in the middle of a check */
+    struct feed_encoder encoder;    /* where the last block ended, or nowhere */
     char scratch[FEED_BLOCK_BYTES]; /* a block is copied from here, since most are small */
 };
 
@@ -185,21 +185,20 @@ static enum feed_step make(struct feed_blocks *blocks, struct maker *maker,
     bool goes_on = encoder->position.cursor.place.batch == position->cursor.place.batch &&
                    encoder->position.encoded == position->encoded && !encoder->position.is_partial;
     if (!goes_on) {
-        feed_encoder_deinit(encoder);
         encoder->position = *position;
-        if (position->phase == FEED_IN_CHECK) {
-            /* What was found out so far is in the hasher of the other encoder. */
-            encoder->position.phase = FEED_AT_BATCH;
-        }
     }
     size_t size;
     enum feed_step step =
         feed_encoder_run(encoder, reader, durable, maker->scratch, sizeof maker->scratch, &size);
     if (step != FEED_MORE && step != FEED_BATCH) {
+        feed_encoder_deinit(encoder);
         encoder->position = NOWHERE;
         return step;
     }
     if (size == 0 && step == FEED_MORE) {
+        /* Kept, it would be lost to the next one who wants another batch, and so on in turns. */
+        feed_encoder_deinit(encoder);
+        encoder->position = NOWHERE;
         return FEED_MORE;
     }
     struct feed_block *block = malloc(sizeof *block + size);
@@ -225,6 +224,7 @@ enum feed_step feed_blocks_take(struct feed_blocks *blocks, struct log_cursor_re
 {
     struct maker *maker = &blocks->makers[format];
     CHECK(!position->is_partial);
+    CHECK(position->phase != FEED_IN_CHECK);
     if (position->phase == FEED_AT_BATCH && position->cursor.place.version > durable) {
         return FEED_END;
     }

@@ -24,6 +24,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -44,7 +45,6 @@ struct program {
     uint64_t feed_every_ns; /* the watchdog; 0: there is none */
     uint64_t feed_at_ns;    /* next */
     bool is_starving;       /* it was not fed last time */
-    bool log_failed;        /* while the server was being drained */
 };
 
 static struct server_config server_config_from(const struct config *config)
@@ -104,12 +104,24 @@ static void say_where(const struct program *program)
     (void)fflush(stdout);
 }
 
+/* Set before the signal that tells of it is sent. */
+static _Atomic bool log_has_failed;
+
 /* On a service or helper thread. The main thread hears of it like of any signal. */
 static void log_failed(void)
 {
+    /* release: pairs with has_failed() */
+    atomic_store_explicit(&log_has_failed, true, memory_order_release);
     log_error("the commit log has failed; commits under way are answered unknown, and the server "
               "stops");
     (void)kill(getpid(), SIGUSR2);
+}
+
+/* What the signal alone does not say: it may come from elsewhere, and behind the drainer's. */
+static bool has_failed(void)
+{
+    /* acquire: pairs with log_failed(); nothing else becomes visible with it */
+    return atomic_load_explicit(&log_has_failed, memory_order_acquire);
 }
 
 static enum err add_routes(struct program *program)
@@ -299,9 +311,6 @@ static bool stop(struct program *program, const sigset_t *signals, const char *r
             thread_join(&program->drainer);
             return program->answered;
         }
-        if (number == SIGUSR2) {
-            program->log_failed = true;
-        }
         if (number == SIGTERM || number == SIGINT) {
             log_warn("ended at once", LOG_STRING("signal", strsignal(number)));
             logger_flush();
@@ -324,8 +333,8 @@ static int serve(struct program *program, const sigset_t *signals)
             } else {
                 log_warn("stopped; connections were cut when the time was up");
             }
-            return answered && !program->log_failed ? EXIT_OK : EXIT_RUNTIME;
-        } else if (number == SIGUSR2) {
+            return answered && !has_failed() ? EXIT_OK : EXIT_RUNTIME;
+        } else if (number == SIGUSR2 && has_failed()) {
             (void)stop(program, signals, "the commit log has failed");
             return EXIT_RUNTIME;
         }

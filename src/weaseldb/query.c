@@ -25,11 +25,7 @@ __attribute__((format(printf, 3, 4))) static bool refuse(struct exchange *exchan
 
 static bool refuse_no_memory(struct exchange *exchange)
 {
-    exchange_answer_problem(
-        exchange, &(struct http_problem){.status = 503,
-                                         .type = "memory",
-                                         .detail = "The server has no memory left for this "
-                                                   "request; try again later."});
+    exchange_answer_no_memory(exchange);
     return false;
 }
 
@@ -65,9 +61,12 @@ bool query_read(struct exchange *exchange, struct query_parameter *parameters, s
         }
         uint32_t times = parameter->values == NULL ? 1 : parameter->values_max;
         if (parameter->value_count == times) {
-            return refuse(exchange, "repeated-parameter",
-                          "The query parameter %s was sent more than %s; %" PRIu32 " is allowed.",
-                          parameter->name, times == 1 ? "once" : "so often", times);
+            return times == 1
+                       ? refuse(exchange, "repeated-parameter",
+                                "The query parameter %s was sent more than once.", parameter->name)
+                       : refuse(exchange, "repeated-parameter",
+                                "The query parameter %s was sent more than %" PRIu32 " times.",
+                                parameter->name, times);
         }
         enum err err = http_percent_decode(exchange->arena, value, true, &parameter->value);
         if (err == ERR_MEMORY) {

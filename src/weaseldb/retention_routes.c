@@ -43,11 +43,7 @@ static struct {
 
 static enum handler_verdict answer_no_memory(struct exchange *exchange)
 {
-    exchange_answer_problem(
-        exchange, &(struct http_problem){.status = 503,
-                                         .type = "memory",
-                                         .detail = "The server has no memory left for this "
-                                                   "request; try again later."});
+    exchange_answer_no_memory(exchange);
     return HANDLER_ANSWERED;
 }
 
@@ -222,8 +218,11 @@ static bool read_body(struct exchange *exchange, uint64_t *out)
     yyjson_doc *tree = yyjson_read_opts((char *)(uintptr_t)body.data, body.size, YYJSON_READ_NOFLAG,
                                         &allocator, &error);
     if (tree == NULL) {
-        return refuse_body(exchange, "The body is not JSON: %.120s, at byte %zu.", error.msg,
-                           error.pos);
+        /* There is room for whatever is JSON. */
+        const char *why = error.code == YYJSON_READ_ERROR_MEMORY_ALLOCATION
+                              ? "brackets that are never closed"
+                              : error.msg;
+        return refuse_body(exchange, "The body is not JSON: %.120s, at byte %zu.", why, error.pos);
     }
     return read_version(exchange, yyjson_doc_get_root(tree), out);
 }

@@ -81,6 +81,7 @@ static bool wants_block(const struct subscriber *subscriber)
     const struct feed_position *position = &subscriber->encoder.position;
     uint64_t version = position->cursor.place.version;
     return subscriber->encoder.filter.count == 0 && !position->is_partial &&
+           position->phase != FEED_IN_CHECK && /* that it has to end by itself */
            (position->phase != FEED_AT_BATCH || version == position->version + 1) &&
            feed_is_near(subscriber->feed, version);
 }
@@ -112,7 +113,7 @@ static enum feed_step fill(struct subscriber *subscriber, struct feed_thread *th
         enum feed_step step = feed_take_block(subscriber->feed, thread, encoder->format,
                                               &encoder->position, durable, &subscriber->block);
         subscriber->block_sent = 0;
-        if (subscriber->block == NULL) {
+        if (subscriber->block == NULL && step != FEED_MORE) {
             return step;
         }
     }
@@ -239,11 +240,8 @@ static bool refuse(struct exchange *exchange, const struct http_problem *problem
 
 static bool refuse_no_memory(struct exchange *exchange)
 {
-    return refuse(exchange,
-                  &(struct http_problem){.status = 503,
-                                         .type = "memory",
-                                         .detail = "The server has no memory left for this "
-                                                   "request; try again later."});
+    exchange_answer_no_memory(exchange);
+    return false;
 }
 
 /* A key as base64url, padded or not. */

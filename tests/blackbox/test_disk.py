@@ -174,3 +174,22 @@ def test_a_start_from_a_disk_that_is_stuck_can_be_ended(tmp_path):
     trigger.unlink()
     with wire.weaseldb(cwd=tmp_path) as server:
         assert version(server) == 1
+
+
+@pytest.mark.skipif(wire.SANITIZED, reason="sanitizers want to be the first library")
+def test_a_disk_that_fails_during_the_drain_is_no_good_end(tmp_path):
+    trigger, then = tmp_path / "trigger", tmp_path / "then"
+    with wire.weaseldb(cwd=tmp_path, env=on_a_disk_that_gets_stuck(trigger)) as server:
+        with server.connect() as connection:
+            committed(connection, write(key()))
+            trigger.write_text("hang")
+            connection.send(wire.request("/v1/commit", "POST", "Content-Type: application/json\r\n",
+                                         b'{"operations":[{"type":"write","key":"YQ==","value":""}]}'))  # fmt: skip
+            wire.wait_for(lambda: server.metric('http_pipeline_ring_occupancy{pipeline="commit_status"}') == 1)
+            server.signal()
+            wire.wait_for(lambda: b"shutting down" in server.stderr())
+            then.write_text("sync")
+            then.replace(trigger)
+            assert connection.read().json()["outcome"] == "unknown"
+        server.expect_exit = 1
+        assert server.wait() == 1

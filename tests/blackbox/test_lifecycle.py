@@ -212,6 +212,16 @@ def test_a_second_signal_ends_at_once():
             assert server.wait() == 128 + signal.SIGTERM
 
 
+def test_the_signals_it_tells_itself_by_say_nothing_from_elsewhere():
+    with wire.weaseldb() as server:
+        for number in (signal.SIGUSR1, signal.SIGUSR2):
+            server.signal(number)
+        assert server.get("/readyz").status == 200
+        server.signal()  # a larger number than theirs: waits behind them
+        assert server.wait() == 0
+        assert b"everything was answered" in server.stderr()
+
+
 def test_reload(tmp_path):
     path = tmp_path / "w.toml"
     path.write_text("[http]\nkeepalive_timeout_sec = 60\n")

@@ -328,7 +328,8 @@ def server():
         (b'{"version":1} x', "malformed", "not JSON"),
         (b'{"' + b"y" * 300 + b'":1}', "malformed", "The field y"),
         (b'{"\\u0000":1}', "malformed", "is not known"),
-        (b"[" * 4000, "malformed", "not JSON"),
+        (b"[" * 4000, "malformed", "never closed"),
+        (b"[" * 2000 + b"]" * 2000, "malformed", "must be a JSON object"),
     ],
 )
 def test_bad_bodies_are_refused(server, body, problem, words):

@@ -202,6 +202,21 @@ def test_silence_is_an_end_of_the_connection():
     assert [json.loads(line) for line in result.stdout.splitlines()] == LOG.transactions
 
 
+def test_damage_is_an_error_and_a_drain_is_not():
+    reasons = iter(["draining", "failed", "nothing known", "damaged"])
+
+    def stream(exchange, _):
+        exchange.begin_stream()
+        exchange.send(f'event: end\ndata: {{"reason":"{next(reasons)}"}}\n\n')
+        exchange.cut()
+
+    with feed(LOG, stream) as server:
+        result = weasel("subscribe", "--after", 1, server=server.url)
+    assert result.returncode == 1
+    assert "is damaged after version 1" in result.stderr
+    assert next(reasons, None) is None
+
+
 GAPS = {
     "one is missing": ([0, 2], "a transaction before it is missing"),
     "the first is missing": ([1], "a transaction before it is missing"),

@@ -39,12 +39,12 @@ int fdatasync(int fd)
 {
     int (*call)(int fd);
     *(void **)&call = real("fdatasync");
+    while (fails("hang")) {
+        (void)usleep(10000);
+    }
     if (fails("sync")) {
         errno = EIO;
         return -1;
-    }
-    while (fails("hang")) {
-        (void)usleep(10000);
     }
     return call(fd);
 }
