@@ -13,7 +13,7 @@ enum command_status {
     COMMAND_OK = 0,
     COMMAND_FAILED = 1,  /* something is wrong outside: disk, network, server, log */
     COMMAND_USAGE = 2,   /* a mistake on the command line or in what was given to read */
-    COMMAND_REFUSED = 3, /* the server has answered: not committed */
+    COMMAND_REFUSED = 3, /* not committed, says the server; or a repair was only planned */
     COMMAND_UNKNOWN = 4, /* it is not known whether the transaction was committed */
 };
 

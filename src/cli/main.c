@@ -26,14 +26,17 @@ static enum command_status help(FILE *out)
     for (size_t i = 0; i < COMMAND_COUNT; i++) {
         (void)fprintf(out, "  %-11s %s\n", COMMANDS[i]->name, COMMANDS[i]->summary);
     }
-    (void)fputs("\n"
-                "  --version   write the version, and end\n"
-                "  --help      write this, and end\n"
-                "\n"
-                "Exit status: 0 when it went well, 1 when something failed, 2 for a mistake on the "
-                "command line,\n"
-                "3 when a transaction was not committed, 4 when its outcome is not known.\n",
-                out);
+    (void)fputs(
+        "\n"
+        "  --version   write the version, and end\n"
+        "  --help      write this, and end\n"
+        "\n"
+        "Exit status: 0 when it went well, 1 when something failed, 2 for a mistake on the "
+        "command line,\n"
+        "3 when a transaction was not committed or a repair wants --yes, 4 when it is not known "
+        "whether a\n"
+        "transaction was committed.\n",
+        out);
     return COMMAND_OK;
 }
 
