@@ -16,6 +16,7 @@ enum { SLOTS = 8 };
 
 static int items[64];
 
+/* Always static: a sanitizer's stack does not align a cache line. */
 struct fixture {
     struct ring ring;
     struct sequence gate;
@@ -59,7 +60,7 @@ static uint64_t ready(struct fixture *f, uint64_t next, uint64_t stride, uint64_
 static void claims_are_consecutive(void **state)
 {
     (void)state;
-    struct fixture f;
+    static struct fixture f;
     start(&f, SLOTS);
     assert_int_equal(ring_slot_count(&f.ring), SLOTS);
     assert_int_equal(claim(&f, 1), 0);
@@ -72,7 +73,7 @@ static void claims_are_consecutive(void **state)
 static void a_full_ring_refuses_until_the_gate_moves(void **state)
 {
     (void)state;
-    struct fixture f;
+    static struct fixture f;
     start(&f, SLOTS);
     claim(&f, SLOTS - 1);
     refused(&f, 2);
@@ -88,7 +89,7 @@ static void a_full_ring_refuses_until_the_gate_moves(void **state)
 static void a_single_producer_is_refused_alike(void **state)
 {
     (void)state;
-    struct fixture f;
+    static struct fixture f;
     start(&f, SLOTS);
     ring_set_single_producer(&f.ring);
     assert_int_equal(claim(&f, 3), 0);
@@ -106,7 +107,7 @@ static void a_single_producer_is_refused_alike(void **state)
 static void a_ring_of_one_slot_works(void **state)
 {
     (void)state;
-    struct fixture f;
+    static struct fixture f;
     start(&f, 1);
     for (uint64_t i = 0; i < 5; i++) {
         assert_int_equal(claim(&f, 1), i);
@@ -122,8 +123,8 @@ static void a_ring_of_one_slot_works(void **state)
 static void every_claim_waits_for_the_slowest_gate(void **state)
 {
     (void)state;
-    struct fixture f;
-    struct sequence other;
+    static struct fixture f;
+    static struct sequence other;
     const struct sequence *gates[2] = {&f.gate, &other};
     start(&f, SLOTS);
     sequence_init(&other, 1);
@@ -140,7 +141,7 @@ static void every_claim_waits_for_the_slowest_gate(void **state)
 static void items_come_back_through_many_rounds(void **state)
 {
     (void)state;
-    struct fixture f;
+    static struct fixture f;
     start(&f, SLOTS);
     uint64_t next = 0;
     for (uint64_t round = 0; round < 1000; round++) {
@@ -164,7 +165,7 @@ static void items_come_back_through_many_rounds(void **state)
 static void a_gap_hides_what_is_published_behind_it(void **state)
 {
     (void)state;
-    struct fixture f;
+    static struct fixture f;
     start(&f, SLOTS);
     claim(&f, 5);
     ring_publish(&f.ring, 1, &items[1]);
@@ -186,8 +187,8 @@ static void a_gap_hides_what_is_published_behind_it(void **state)
 static void a_later_stage_reads_up_to_the_slowest_upstream(void **state)
 {
     (void)state;
-    struct sequence a;
-    struct sequence b;
+    static struct sequence a;
+    static struct sequence b;
     const struct sequence *upstream[2] = {&a, &b};
     struct barrier barrier = {.upstream = upstream, .upstream_count = 2};
     sequence_init(&a, 10);
@@ -209,7 +210,7 @@ static void a_later_stage_reads_up_to_the_slowest_upstream(void **state)
 static void a_strided_batch_gives_its_own_items(void **state)
 {
     (void)state;
-    struct fixture f;
+    static struct fixture f;
     start(&f, SLOTS);
     claim(&f, SLOTS);
     for (uint64_t i = 0; i < SLOTS; i++) {
@@ -226,7 +227,7 @@ static void a_strided_batch_gives_its_own_items(void **state)
 static void occupancy_follows_cursor_and_gate(void **state)
 {
     (void)state;
-    struct fixture f;
+    static struct fixture f;
     start(&f, SLOTS);
     assert_int_equal(ring_occupancy(&f.ring), 0);
     claim(&f, 5);
@@ -245,7 +246,7 @@ static void occupancy_follows_cursor_and_gate(void **state)
 static void a_closed_ring_refuses_and_keeps_its_end(void **state)
 {
     (void)state;
-    struct fixture f;
+    static struct fixture f;
     start(&f, SLOTS);
     uint64_t end = 4711;
     assert_false(ring_is_closed(&f.ring, &end));
@@ -266,7 +267,7 @@ static void a_closed_ring_refuses_and_keeps_its_end(void **state)
 static void a_wake_before_the_sleep_is_kept(void **state)
 {
     (void)state;
-    struct wait wait;
+    static struct wait wait;
     wait_init(&wait);
     wait_wake(&wait); /* nobody there: leaves nothing behind */
     assert_false(wait_is_sleeping(&wait));
@@ -287,8 +288,8 @@ static void a_wake_before_the_sleep_is_kept(void **state)
 static void publishing_wakes_nobody_and_ring_wake_all(void **state)
 {
     (void)state;
-    struct fixture f;
-    struct wait other;
+    static struct fixture f;
+    static struct wait other;
     struct wait *waits[2] = {&f.wait, &other};
     start(&f, SLOTS);
     wait_init(&other);

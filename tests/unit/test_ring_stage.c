@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -41,6 +42,7 @@ struct stage_probe {
     _Atomic uint64_t handled;
 };
 
+/* Always static: a sanitizer's stack does not align a cache line. */
 struct rig {
     struct ring ring;
     struct stage_chain *chain;
@@ -103,7 +105,8 @@ static void *thread_main(void *argument)
 static void rig_open(struct rig *rig, uint64_t slots, const unsigned *workers, unsigned stage_count,
                      unsigned thread_count, unsigned batch_max, unsigned spin_iterations)
 {
-    *rig = (struct rig){.stage_count = stage_count};
+    memset(rig, 0, sizeof *rig);
+    rig->stage_count = stage_count;
     struct stage_config configs[STAGES_MAX];
     for (unsigned i = 0; i < stage_count; i++) {
         rig->probes[i] =
@@ -266,7 +269,7 @@ static void flow(uint64_t slots, const unsigned *workers, unsigned stage_count,
                  unsigned producer_count, uint64_t item_count, uint64_t claim_max,
                  bool waits_for_each)
 {
-    struct rig rig;
+    static struct rig rig;
     struct producer producers[PRODUCERS_MAX];
     rig_open(&rig, slots, workers, stage_count, thread_count, batch_max, spin_iterations);
     rig_start(&rig);
@@ -310,7 +313,7 @@ static void the_plan_gives_neighbours_to_each_thread(void **state)
 static void threads_know_their_first_stage(void **state)
 {
     (void)state;
-    struct rig rig;
+    static struct rig rig;
     static const unsigned workers[] = {3, 1, 1};
     rig_open(&rig, 8, workers, 3, 3, 0, 0);
     static const unsigned first_stages[] = {0, 0, 2};
@@ -332,7 +335,7 @@ static void a_declared_single_producer(void **state)
 {
     (void)state;
     for (unsigned waits = 0; waits < 2; waits++) {
-        struct rig rig;
+        static struct rig rig;
         struct producer producer;
         rig_open(&rig, 8, serial, 2, 2, 0, 0);
         ring_set_single_producer(&rig.ring);
@@ -465,7 +468,7 @@ static void batches_are_as_large_as_allowed(void **state)
 {
     (void)state;
     for (unsigned batch_max = 0; batch_max <= 5; batch_max += 5) {
-        struct rig rig;
+        static struct rig rig;
         struct item items[16];
         rig_open(&rig, 16, serial, 2, 1, batch_max, 0);
         uint64_t first = 0;
@@ -495,7 +498,7 @@ static void closing_wakes_the_sleeping(void **state)
     static const unsigned workers[] = {2, 1, 3};
     for (unsigned threads = 1; threads <= 6; threads++) {
         for (unsigned round = 0; round < 50; round++) {
-            struct rig rig;
+            static struct rig rig;
             rig_open(&rig, 8, workers, 3, threads, 0, 0);
             rig_start(&rig);
             if (round % 2 == 0) {
@@ -514,7 +517,7 @@ static void closing_meets_threads_about_to_sleep(void **state)
 {
     (void)state;
     for (unsigned round = 0; round < 200; round++) {
-        struct rig rig;
+        static struct rig rig;
         struct item item = {.number = 0};
         unsigned stage_count = round % 2 + 1;
         rig_open(&rig, 8, serial, stage_count, stage_count, 0, 2000);
@@ -535,7 +538,7 @@ static void closing_drains_what_producers_have_claimed(void **state)
 {
     (void)state;
     for (unsigned round = 0; round < 20; round++) {
-        struct rig rig;
+        static struct rig rig;
         struct producer producers[3];
         rig_open(&rig, 16, serial, 3, 2, 0, 0);
         rig_start(&rig);
@@ -553,7 +556,7 @@ static void closing_drains_what_producers_have_claimed(void **state)
 static void a_late_publication_is_handled(void **state)
 {
     (void)state;
-    struct rig rig;
+    static struct rig rig;
     struct item items[2] = {{.number = 0}, {.number = 1}};
     rig_open(&rig, 8, serial, 2, 2, 0, 0);
     rig_start(&rig);
@@ -620,7 +623,7 @@ static void a_held_last_stage_fills_the_ring_and_closing_drains_it(void **state)
         {.run = probe_run, .context = &probe, .workers = 1},
         {.run = held_run, .context = &held, .workers = 1},
     };
-    struct rig rig = {.stage_count = 0};
+    static struct rig rig;
     struct item items[8];
     assert_int_equal(ring_init(&rig.ring, 8), OK);
     assert_int_equal(stage_chain_open(&rig.ring, configs, 2, 2, 0, &rig.chain), OK);
@@ -660,8 +663,8 @@ static uint64_t thread_cpu_ns(pthread_t thread)
 static void an_idle_chain_uses_no_cpu(void **state)
 {
     (void)state;
-    struct rig idle;
-    struct rig busy;
+    static struct rig idle;
+    static struct rig busy;
     struct item item;
     rig_open(&idle, 8, serial, 2, 2, 0, 0);
     rig_open(&busy, 8, serial, 1, 1, 0, 0);
