@@ -1,5 +1,6 @@
 """The `weasel` command as a reader of the feed: subscribe and follow, from a server that is not always kind."""
 
+import itertools
 import json
 import random
 import re
@@ -576,10 +577,11 @@ def random_operation(chance):
 def test_killed_at_random_it_ends_with_what_the_log_implies(tmp_path, seed):
     chance = random.Random(seed)
     log = FakeLog(*[[random_operation(chance) for _ in range(chance.randint(1, 5))] for _ in range(1500)])
+    connections = itertools.count()
 
     def stream(exchange, after):
         """Sends some of it, sometimes with progress, and sometimes cuts the connection."""
-        own = random.Random(after)
+        own = random.Random(f"{seed} {next(connections)}")  # another fate each time: what was sent before a cut may be lost
         exchange.begin_stream()
         exchange.send("retry: 0\n\n")
         for one in log.after(after):

@@ -358,6 +358,11 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_every_call_of_recovery_as_the_last),
         cmocka_unit_test(test_every_call_fails_in_turn),
     };
+    /* Sanitizers look at what every call leads to; one outcome of each is enough for that. */
+    const char *scale = getenv("WEASELDB_TEST_SCALE");
+    if (scale != NULL && strtod(scale, NULL) < 1) {
+        outcomes = 1;
+    }
     seed = argc > 1 ? strtoull(argv[1], NULL, 10) : seed;
     outcomes = argc > 2 ? (unsigned)strtoul(argv[2], NULL, 10) : outcomes;
     return cmocka_run_group_tests(tests, NULL, NULL);
