@@ -28,6 +28,7 @@
 
 static uint64_t seed = 1;
 static unsigned outcomes = 4;
+static unsigned stride = 1; /* of the crashes before the second one */
 
 /* ---- workloads ---- */
 
@@ -264,7 +265,7 @@ static void test_every_call_of_recovery_as_the_last(void **state)
     (void)state;
     for (unsigned w = 0; w < WORKLOAD_COUNT; w++) {
         uint64_t calls = calls_of(WORKLOADS[w].actions);
-        for (uint64_t nth = 1; nth <= calls; nth++) {
+        for (uint64_t nth = 1 + seed % stride; nth <= calls; nth += stride) {
             bool recovered = false;
             for (uint64_t second = 1; !recovered; second++) {
                 struct random random = {seed * 1000003 + w * 100003 + nth * 1009 + second};
@@ -358,10 +359,11 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_every_call_of_recovery_as_the_last),
         cmocka_unit_test(test_every_call_fails_in_turn),
     };
-    /* Sanitizers look at what every call leads to; one outcome of each is enough for that. */
+    /* Under sanitizers this takes ten times as long, and a part shows them as much. */
     const char *scale = getenv("WEASELDB_TEST_SCALE");
     if (scale != NULL && strtod(scale, NULL) < 1) {
         outcomes = 1;
+        stride = 8;
     }
     seed = argc > 1 ? strtoull(argv[1], NULL, 10) : seed;
     outcomes = argc > 2 ? (unsigned)strtoul(argv[2], NULL, 10) : outcomes;
