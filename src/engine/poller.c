@@ -16,6 +16,10 @@
  * it is writable at once makes the first event come immediately, so a connection that never sends a
  * byte has its deadline from the start. An event for a connection that a stage owns is only noted.
  *
+ * Streams. Requests come first: streams have their turns one by one, a few in each round, from the
+ * time that requests leave (turn_streams()). One that is late is given more at once, in larger
+ * pieces, so what is saved is not lost to them.
+ *
  * Invariants
  *  1. Nothing of a slot is touched before conn_take() or while its state is CONN_AWAY, but the
  *     poller's own fields.
@@ -349,6 +353,8 @@ static void handle_event(struct poller *poller, const struct epoll_event *event)
     if (conn->state == CONN_STREAM) {
         /* Nothing that a client sends matters to a stream, but that it has taken something. */
         if (output_is_pending(conn) && (event->events & EPOLLOUT) != 0) {
+            /* Whether its turn comes soon is not up to the client. */
+            output_wait_for_room(poller, conn);
             stream_make_due(poller, conn);
         }
         return;
@@ -478,8 +484,14 @@ static void wake_pipelines(struct poller *poller)
     }
 }
 
-/* Lets streams have turns, the least that they can be kept to: while there are requests, a part of
- * the thread's time, and what is left of it. The requests of this round were begun at `begin_ns`. */
+/*
+ * Lets some streams have their turns. A round that had requests gives them a credit, a part of the
+ * time that the requests took (since `begin_ns`): with thousands of streams due all the time, the
+ * requests still have most of the thread. A round without requests has time to spare.
+ *
+ * That the thread has time does not mean that the core does: the stages may wait for it, and what
+ * they do ends the requests for which there is nothing to do here. So first they may have it.
+ */
 static void turn_streams(struct poller *poller, uint64_t begin_ns)
 {
     if (!stream_is_any_due(poller)) {

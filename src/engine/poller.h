@@ -25,8 +25,8 @@ enum {
     POLLER_OUTPUT_BYTES = 65536,  /* answers gathered for one write */
     POLLER_BURST_MAX = 64,        /* requests of one connection before others have their turn */
     POLLER_CACHE_BYTES = 4 << 20, /* of free chunks kept */
-    POLLER_STREAMS_NS = 50000,    /* of streams, before others have their turn */
-    POLLER_STREAMS_SHARE = 8,     /* streams have one part of so many while there are requests */
+    POLLER_STREAMS_NS = 20000,    /* of streams, before others have their turn */
+    POLLER_STREAMS_SHARE = 16,    /* streams have one part of so many while there are requests */
 };
 
 /* What other threads ask a poller to do; bits of `asked`. */
@@ -63,7 +63,7 @@ struct poller {
     struct deadline_wheel wheel;
     struct conn *ready_first;
     struct conn *ready_last;
-    uint32_t closed_first; /* slots closed in this batch; UINT32_MAX: none */
+    uint32_t closed_first;              /* slots closed in this batch; UINT32_MAX: none */
     struct stream_link streams_due;     /* in the order of their turns */
     struct stream_link streams_waiting; /* for their sources */
     int64_t streams_credit_ns;          /* time that they may take while there are requests */
