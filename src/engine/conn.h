@@ -64,6 +64,7 @@ struct active {
     bool routed;
     struct stream_link stream_link; /* in one of the poller's lists of streams, or in none */
     bool stream_chunked;
+    bool stream_is_behind; /* its source had more, and the socket took all that it gave */
 };
 
 struct conn {

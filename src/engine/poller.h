@@ -22,7 +22,7 @@
 enum {
     POLLERS_MAX = 64,             /* a stage remembers in one word which to wake */
     POLLER_EVENTS_MAX = 256,      /* of one epoll_wait() */
-    POLLER_OUTPUT_BYTES = 65536,  /* answers gathered for one write */
+    POLLER_OUTPUT_BYTES = 131072, /* answers gathered for one write */
     POLLER_BURST_MAX = 64,        /* requests of one connection before others have their turn */
     POLLER_CACHE_BYTES = 4 << 20, /* of free chunks kept */
     POLLER_STREAMS_NS = 20000,    /* of streams, before others have their turn */

@@ -8,11 +8,12 @@
 
 #include "engine/output.h"
 #include "engine/serve.h"
+#include "engine/socket.h"
 
 enum {
     CHUNK_PREFIX_BYTES = 8, /* six digits and a line end */
     CHUNK_SUFFIX_BYTES = 2,
-    STREAM_PULLS_MAX = 4, /* of one turn */
+    CHUNK_BYTES = CHUNK_PREFIX_BYTES + CHUNK_SUFFIX_BYTES + 5, /* and the last chunk */
 };
 
 void stream_lists_init(struct poller *poller)
@@ -96,6 +97,7 @@ bool stream_begin(struct poller *poller, struct conn *conn)
     struct exchange *exchange = &active->exchange;
     CHECK(exchange->stream != NULL);
     active->stream_chunked = exchange->request.version_minor == 1;
+    active->stream_is_behind = false;
     exchange->response.framing = active->stream_chunked ? HTTP_FRAMING_CHUNKED : HTTP_FRAMING_CLOSE;
     if (!active->stream_chunked) {
         conn->closing = true; /* also for HEAD: its head says so */
@@ -133,6 +135,20 @@ static void frame(struct poller *poller, const struct active *active, size_t siz
     poller->output_size += CHUNK_PREFIX_BYTES + size + CHUNK_SUFFIX_BYTES;
 }
 
+/* How much the source may write. What the socket does not take has to be kept, so more than a
+ * little only when there is room for it: large pieces cost a quarter less (docs/performance.md). */
+static size_t room_for(const struct poller *poller, const struct conn *conn)
+{
+    size_t least = poller->core->config.stream_buffer_bytes;
+    size_t most = POLLER_OUTPUT_BYTES - poller->output_size - CHUNK_BYTES;
+    CHECK(least <= most);
+    if (!conn->active->stream_is_behind) {
+        return least;
+    }
+    size_t room = socket_room(conn->fd);
+    return room < least ? least : room > most ? most : room;
+}
+
 /* One pull and the write of what it gave. */
 static enum stream_step pull(struct poller *poller, struct conn *conn,
                              enum output_result *out_result)
@@ -140,10 +156,9 @@ static enum stream_step pull(struct poller *poller, struct conn *conn,
     struct active *active = conn->active;
     struct stream_source *source = active->exchange.stream;
     size_t prefix = active->stream_chunked ? CHUNK_PREFIX_BYTES : 0;
-    size_t room = poller->core->config.stream_buffer_bytes;
     size_t size = 0;
     uint32_t wait_ms = 0;
-    CHECK(POLLER_OUTPUT_BYTES - poller->output_size >= room + CHUNK_PREFIX_BYTES + 16);
+    size_t room = room_for(poller, conn);
     enum stream_step step = source->pull(source, poller->output + poller->output_size + prefix,
                                          room, &size, &wait_ms, poller->draining);
     CHECK(size <= room);
@@ -159,6 +174,7 @@ static enum stream_step pull(struct poller *poller, struct conn *conn,
         }
     }
     *out_result = output_flush(poller, conn);
+    active->stream_is_behind = step == STREAM_MORE && *out_result == OUTPUT_DONE;
     if (step == STREAM_WAIT && *out_result == OUTPUT_DONE) {
         deadline_set(&poller->wheel, &conn->deadline,
                      wait_ms == 0 ? DEADLINE_NONE : poller->now_ms + wait_ms);
@@ -169,28 +185,22 @@ static enum stream_step pull(struct poller *poller, struct conn *conn,
 bool stream_pump(struct poller *poller, struct conn *conn)
 {
     unlink_stream(conn->active);
-    for (unsigned pulls = 0; pulls < STREAM_PULLS_MAX; pulls++) {
-        enum output_result result;
-        enum stream_step step = pull(poller, conn, &result);
-        if (result == OUTPUT_BROKEN) {
-            poller_close_conn(poller, conn, true);
-            return false;
-        }
-        if (step == STREAM_END) {
-            conn->state = CONN_LEAVING;
-            if (result == OUTPUT_DONE) {
-                serve_left(conn);
-            }
-            return result == OUTPUT_DONE;
-        }
-        if (result == OUTPUT_PENDING) {
-            return false;
-        }
-        if (step == STREAM_WAIT) {
-            move_to(&poller->streams_waiting, conn->active);
-            return false;
-        }
+    enum output_result result;
+    enum stream_step step = pull(poller, conn, &result);
+    if (result == OUTPUT_BROKEN) {
+        poller_close_conn(poller, conn, true);
+        return false;
     }
-    stream_make_due(poller, conn);
+    if (step == STREAM_END) {
+        conn->state = CONN_LEAVING;
+        if (result == OUTPUT_DONE) {
+            serve_left(conn);
+        }
+        return result == OUTPUT_DONE;
+    }
+    if (result == OUTPUT_DONE) {
+        move_to(step == STREAM_WAIT ? &poller->streams_waiting : &poller->streams_due,
+                conn->active);
+    }
     return false;
 }

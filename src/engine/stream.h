@@ -18,8 +18,8 @@
 /* Starts the stream that the handler has set up. False: the turn is over. */
 bool stream_begin(struct poller *poller, struct conn *conn);
 
-/* Asks the source until it has nothing, the client takes no more, or it had its share. False: the
- * turn is over; true: the stream is over and the connection goes on. */
+/* Asks the source once. False: the turn is over; true: the stream is over and the connection goes
+ * on. */
 bool stream_pump(struct poller *poller, struct conn *conn);
 
 /* The connection is being closed: tells the source. */
