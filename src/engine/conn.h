@@ -42,6 +42,12 @@ enum conn_state {
     CONN_LINGER,   /* the client to read the last answer and close */
 };
 
+/* A place in a ring of them; linked to itself: in none, or of an empty list its head. */
+struct stream_link {
+    struct stream_link *next;
+    struct stream_link *previous;
+};
+
 /* Everything of the request in progress; lives at the start of the connection's arena. */
 struct active {
     struct exchange exchange;
@@ -56,9 +62,9 @@ struct active {
     enum http_parser_event body_event; /* of the last receive_body() */
     bool begun;                        /* the parser is set up for a request */
     bool routed;
-    struct active *stream_next; /* list of the poller's streams */
-    struct active *stream_previous;
+    struct stream_link stream_link; /* in one of the poller's lists of streams, or in none */
     bool stream_chunked;
+    bool stream_is_behind; /* its source had more, and the socket took all that it gave */
 };
 
 struct conn {

@@ -40,7 +40,7 @@ static bool send_some(struct conn *conn, struct bytes head, struct bytes body, s
     return errno == EAGAIN || errno == EINTR;
 }
 
-static void wait_for_room(struct poller *poller, struct conn *conn)
+void output_wait_for_room(struct poller *poller, struct conn *conn)
 {
     /* relaxed: a number by itself, pairs with nothing */
     uint32_t write_ms =
@@ -63,7 +63,7 @@ static enum output_result keep(struct poller *poller, struct conn *conn, struct 
         conn->pending_end = (uint32_t)head.size;
     }
     conn->pending_body = body;
-    wait_for_room(poller, conn);
+    output_wait_for_room(poller, conn);
     return OUTPUT_PENDING;
 }
 
@@ -137,7 +137,7 @@ enum output_result output_resume(struct poller *poller, struct conn *conn)
     }
     if (sent > 0) {
         poller->sent_bytes += sent;
-        wait_for_room(poller, conn);
+        output_wait_for_room(poller, conn);
     }
     size_t head_sent = sent < head.size ? sent : head.size;
     conn->pending_begin += (uint32_t)head_sent;

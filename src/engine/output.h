@@ -48,6 +48,9 @@ static inline bool output_is_pending(const struct conn *conn)
     return conn->pending != NULL || conn->pending_body.size > 0;
 }
 
+/* The time that the client has to make room begins now. */
+void output_wait_for_room(struct poller *poller, struct conn *conn);
+
 /* Forgets what was kept. */
 void output_discard(struct poller *poller, struct conn *conn);
 

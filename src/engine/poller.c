@@ -3,7 +3,7 @@
  * The network thread's loop:
  *
  *   sleep in epoll_wait() -> events -> returned connections -> connections whose turn was up
- *     -> deadlines -> what others asked -> some of the woken streams -> wake the pipelines
+ *     -> deadlines -> what others asked -> wake the pipelines -> some streams -> wake the pipelines
  *     -> free the closed slots -> count
  *
  * Sleeping. Before it may block, the poller stores asleep = 1 and then looks at `inbox` and `asked`
@@ -15,6 +15,10 @@
  * Events. Each connection is registered once with EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET. That
  * it is writable at once makes the first event come immediately, so a connection that never sends a
  * byte has its deadline from the start. An event for a connection that a stage owns is only noted.
+ *
+ * Streams. Requests come first: streams have their turns one by one, a few in each round, from the
+ * time that requests leave (turn_streams()). One that is late is given more at once, in larger
+ * pieces, so what is saved is not lost to them.
  *
  * Invariants
  *  1. Nothing of a slot is touched before conn_take() or while its state is CONN_AWAY, but the
@@ -33,6 +37,7 @@
 #include "engine/stream.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -64,6 +69,7 @@ enum err poller_init(struct poller *poller, struct engine_core *core, unsigned i
     size_t cache_bytes_max =
         core->cache_bytes_max < POLLER_CACHE_BYTES ? core->cache_bytes_max : POLLER_CACHE_BYTES;
     chunk_pool_init(&poller->pool, &core->budget, cache_bytes_max);
+    stream_lists_init(poller);
     deadline_wheel_init(&poller->wheel, poller->now_ms);
     CHECK(pthread_mutex_init(&poller->free_lock, NULL) == 0);
     poller->conns = mmap(NULL, conn_slots * sizeof(struct conn), PROT_READ | PROT_WRITE,
@@ -287,6 +293,7 @@ void poller_settle(struct poller *poller)
 
 static void take_turn(struct poller *poller, struct conn *conn)
 {
+    poller->turns++;
     serve_turn(poller, conn);
     count_state(poller, conn);
 }
@@ -343,8 +350,14 @@ static void handle_event(struct poller *poller, const struct epoll_event *event)
         poller_close_conn(poller, conn, true);
         return;
     }
-    if (conn->state == CONN_STREAM && !output_is_pending(conn)) {
-        return; /* nothing that a client sends matters to a waiting stream */
+    if (conn->state == CONN_STREAM) {
+        /* Nothing that a client sends matters to a stream, but that it has taken something. */
+        if (output_is_pending(conn) && (event->events & EPOLLOUT) != 0) {
+            /* Whether its turn comes soon is not up to the client. */
+            output_wait_for_room(poller, conn);
+            stream_make_due(poller, conn);
+        }
+        return;
     }
     take_turn(poller, conn);
 }
@@ -366,31 +379,10 @@ static void handle_inbox(struct poller *poller)
     }
     while (oldest != NULL) {
         struct conn *next = oldest->inbox_next;
+        poller->turns++;
         serve_returned(poller, oldest);
         count_state(poller, oldest);
         oldest = next;
-    }
-}
-
-/* All streams are to be asked, beginning with those that were not since the last wake-up. */
-static void wake_streams(struct poller *poller)
-{
-    /* relaxed: this thread alone changes it; pairs with nothing */
-    poller->sweep_left = atomic_load_explicit(&poller->stream_count, memory_order_relaxed);
-}
-
-/* Asks some of the streams that were woken. With thousands of them the others must have their turn
- * in between: a commit may be among what they wait with. */
-static void sweep_streams(struct poller *poller)
-{
-    for (unsigned i = 0; i < POLLER_SWEEP_MAX && poller->sweep_left > 0; i++) {
-        struct active *active = poller->sweep_next != NULL ? poller->sweep_next : poller->streams;
-        CHECK(active != NULL);
-        poller->sweep_next = active->stream_next;
-        poller->sweep_left--;
-        if (!output_is_pending(active->conn)) {
-            take_turn(poller, active->conn);
-        }
     }
 }
 
@@ -453,7 +445,7 @@ static bool handle_asked(struct poller *poller)
         drain(poller);
     }
     if ((asked & POLLER_WAKE_STREAMS) != 0) {
-        wake_streams(poller);
+        stream_make_all_due(poller);
     }
     return (asked & POLLER_STOP) == 0;
 }
@@ -492,6 +484,42 @@ static void wake_pipelines(struct poller *poller)
     }
 }
 
+/*
+ * Lets some streams have their turns. A round that had requests gives them a credit, a part of the
+ * time that the requests took (since `begin_ns`): with thousands of streams due all the time, the
+ * requests still have most of the thread. A round without requests has time to spare.
+ *
+ * That the thread has time does not mean that the core does: the stages may wait for it, and what
+ * they do ends the requests for which there is nothing to do here. So first they may have it.
+ */
+static void turn_streams(struct poller *poller, uint64_t begin_ns)
+{
+    if (!stream_is_any_due(poller)) {
+        return;
+    }
+    bool is_busy = poller->turns > 0;
+    if (!is_busy) {
+        (void)sched_yield();
+    }
+    uint64_t now_ns = clock_monotonic_ns();
+    int64_t most_ns = POLLER_STREAMS_NS;
+    if (is_busy) {
+        poller->streams_credit_ns += (int64_t)(now_ns - begin_ns) / (POLLER_STREAMS_SHARE - 1);
+        if (poller->streams_credit_ns < most_ns) {
+            most_ns = poller->streams_credit_ns;
+        }
+    }
+    int64_t spent_ns = 0;
+    while (stream_is_any_due(poller) && spent_ns < most_ns) {
+        take_turn(poller, stream_take_due(poller));
+        spent_ns = (int64_t)(clock_monotonic_ns() - now_ns);
+    }
+    if (is_busy) {
+        poller->streams_credit_ns -= spent_ns;
+    }
+    wake_pipelines(poller);
+}
+
 static void look_at_clocks(struct poller *poller)
 {
     poller->now_ns = clock_monotonic_ns();
@@ -507,7 +535,7 @@ static void look_at_clocks(struct poller *poller)
 static int sleep_for_events(struct poller *poller, struct epoll_event *events)
 {
     int wait_ms = 0;
-    if (poller->ready_first == NULL && poller->sweep_left == 0) {
+    if (poller->ready_first == NULL && !stream_is_any_due(poller)) {
         wait_ms = deadline_wait_ms(&poller->wheel, poller->now_ms);
         atomic_store_explicit(&poller->asleep, 1, memory_order_seq_cst);
         if (atomic_load_explicit(&poller->inbox, memory_order_seq_cst) != NULL ||
@@ -530,6 +558,8 @@ static void poller_run(void *argument)
     while (go_on) {
         int count = sleep_for_events(poller, events);
         look_at_clocks(poller);
+        uint64_t begin_ns = poller->now_ns;
+        poller->turns = 0;
         for (int i = 0; i < count; i++) {
             if (events[i].data.u64 != DOORBELL) {
                 handle_event(poller, &events[i]);
@@ -539,9 +569,9 @@ static void poller_run(void *argument)
         handle_ready(poller);
         handle_deadlines(poller);
         go_on = handle_asked(poller);
-        sweep_streams(poller);
         /* Last, since each of the above may dispatch or close. */
         wake_pipelines(poller);
+        turn_streams(poller, begin_ns);
         free_closed(poller);
         poller_settle(poller);
     }

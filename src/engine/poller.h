@@ -22,10 +22,11 @@
 enum {
     POLLERS_MAX = 64,             /* a stage remembers in one word which to wake */
     POLLER_EVENTS_MAX = 256,      /* of one epoll_wait() */
-    POLLER_OUTPUT_BYTES = 65536,  /* answers gathered for one write */
-    POLLER_SWEEP_MAX = 64,        /* streams that are asked before others have their turn */
+    POLLER_OUTPUT_BYTES = 131072, /* answers gathered for one write */
     POLLER_BURST_MAX = 64,        /* requests of one connection before others have their turn */
     POLLER_CACHE_BYTES = 4 << 20, /* of free chunks kept */
+    POLLER_STREAMS_NS = 20000,    /* of streams, before others have their turn */
+    POLLER_STREAMS_SHARE = 16,    /* streams have one part of so many while there are requests */
 };
 
 /* What other threads ask a poller to do; bits of `asked`. */
@@ -62,10 +63,11 @@ struct poller {
     struct deadline_wheel wheel;
     struct conn *ready_first;
     struct conn *ready_last;
-    uint32_t closed_first; /* slots closed in this batch; UINT32_MAX: none */
-    struct active *streams;
-    struct active *sweep_next; /* the stream to be asked next; NULL: the first */
-    uint32_t sweep_left;       /* how many are still to be asked since the last wake-up */
+    uint32_t closed_first;              /* slots closed in this batch; UINT32_MAX: none */
+    struct stream_link streams_due;     /* in the order of their turns */
+    struct stream_link streams_waiting; /* for their sources */
+    int64_t streams_credit_ns;          /* time that they may take while there are requests */
+    uint32_t turns;                     /* of all others, in this round */
     uint64_t now_ns;
     uint64_t now_ms;
     uint32_t

@@ -549,7 +549,7 @@ void serve_deadline(struct poller *poller, struct conn *conn)
         poller_close_conn(poller, conn, true);
         return;
     case CONN_STREAM:
-        turn_go_on(poller, conn);
+        stream_make_due(poller, conn);
         return;
     case CONN_AWAY:
     case CONN_DISPATCH:

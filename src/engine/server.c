@@ -418,7 +418,7 @@ void server_wake_streams(struct server *server)
 {
     struct engine_core *core = &server->core;
     for (unsigned i = 0; i < core->poller_count; i++) {
-        /* acq_rel, and a read-modify-write: pairs with list_add() in stream.c */
+        /* acq_rel, and a read-modify-write: pairs with stream_begin() */
         if (atomic_fetch_add_explicit(&core->pollers[i].stream_count, 0, memory_order_acq_rel) >
             0) {
             poller_ask(&core->pollers[i], POLLER_WAKE_STREAMS);

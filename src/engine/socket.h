@@ -12,6 +12,7 @@
 #ifndef ENGINE_SOCKET_H
 #define ENGINE_SOCKET_H
 
+#include <linux/sock_diag.h>
 #include <stddef.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -47,5 +48,17 @@ static inline ssize_t socket_send(int fd, const void *data, size_t size)
     return syscall(SYS_sendto, fd, data, size, MSG_NOSIGNAL, NULL, 0);
 }
 #endif
+
+/* How many bytes it would take about now; 0 when that is not known. */
+static inline size_t socket_room(int fd)
+{
+    uint32_t words[SK_MEMINFO_VARS];
+    socklen_t size = sizeof words;
+    if (getsockopt(fd, SOL_SOCKET, SO_MEMINFO, words, &size) != 0 || size < sizeof words ||
+        words[SK_MEMINFO_WMEM_QUEUED] >= words[SK_MEMINFO_SNDBUF]) {
+        return 0;
+    }
+    return words[SK_MEMINFO_SNDBUF] - words[SK_MEMINFO_WMEM_QUEUED];
+}
 
 #endif

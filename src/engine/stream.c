@@ -8,45 +8,66 @@
 
 #include "engine/output.h"
 #include "engine/serve.h"
+#include "engine/socket.h"
 
 enum {
     CHUNK_PREFIX_BYTES = 8, /* six digits and a line end */
     CHUNK_SUFFIX_BYTES = 2,
-    STREAM_PULLS_MAX = 16, /* of one turn */
+    CHUNK_BYTES = CHUNK_PREFIX_BYTES + CHUNK_SUFFIX_BYTES + 5, /* and the last chunk */
 };
 
-static void list_add(struct poller *poller, struct active *active)
+void stream_lists_init(struct poller *poller)
 {
-    active->stream_previous = NULL;
-    active->stream_next = poller->streams;
-    if (poller->streams != NULL) {
-        poller->streams->stream_previous = active;
-    }
-    poller->streams = active;
-    /* acq_rel: pairs with the one in server_wake_streams(). Whichever of the two comes second sees
-     * the other: the waker the stream, or the stream's first pull what the waker has published. */
-    atomic_fetch_add_explicit(&poller->stream_count, 1, memory_order_acq_rel);
+    poller->streams_due.next = poller->streams_due.previous = &poller->streams_due;
+    poller->streams_waiting.next = poller->streams_waiting.previous = &poller->streams_waiting;
 }
 
-static void list_remove(struct poller *poller, struct active *active)
+static void unlink_stream(struct active *active)
 {
-    if (poller->sweep_next == active) {
-        poller->sweep_next = active->stream_next;
+    struct stream_link *link = &active->stream_link;
+    link->next->previous = link->previous;
+    link->previous->next = link->next;
+    link->next = link->previous = link;
+}
+
+/* Makes it the last one of the list. */
+static void move_to(struct stream_link *list, struct active *active)
+{
+    unlink_stream(active);
+    struct stream_link *link = &active->stream_link;
+    link->next = list;
+    link->previous = list->previous;
+    list->previous->next = link;
+    list->previous = link;
+}
+
+void stream_make_due(struct poller *poller, struct conn *conn)
+{
+    CHECK(conn->state == CONN_STREAM);
+    move_to(&poller->streams_due, conn->active);
+}
+
+void stream_make_all_due(struct poller *poller)
+{
+    struct stream_link *from = &poller->streams_waiting;
+    struct stream_link *to = &poller->streams_due;
+    if (from->next == from) {
+        return;
     }
-    if (active->stream_previous != NULL) {
-        active->stream_previous->stream_next = active->stream_next;
-    } else {
-        CHECK(poller->streams == active);
-        poller->streams = active->stream_next;
-    }
-    if (active->stream_next != NULL) {
-        active->stream_next->stream_previous = active->stream_previous;
-    }
-    /* relaxed: a waker may wake once too often; pairs with server_wake_streams() */
-    uint32_t before = atomic_fetch_sub_explicit(&poller->stream_count, 1, memory_order_relaxed);
-    if (poller->sweep_left >= before) {
-        poller->sweep_left = before - 1;
-    }
+    to->previous->next = from->next;
+    from->next->previous = to->previous;
+    to->previous = from->previous;
+    to->previous->next = to;
+    from->next = from->previous = from;
+}
+
+struct conn *stream_take_due(struct poller *poller)
+{
+    CHECK(stream_is_any_due(poller));
+    char *first = (char *)poller->streams_due.next;
+    struct active *active = (struct active *)(void *)(first - offsetof(struct active, stream_link));
+    unlink_stream(active);
+    return active->conn;
 }
 
 /* Tells the source that it is over. */
@@ -55,7 +76,9 @@ static void source_close(struct poller *poller, struct active *active)
     struct stream_source *source = active->exchange.stream;
     CHECK(source != NULL);
     active->exchange.stream = NULL;
-    list_remove(poller, active);
+    unlink_stream(active);
+    /* relaxed: a waker may wake once too often; pairs with server_wake_streams() */
+    atomic_fetch_sub_explicit(&poller->stream_count, 1, memory_order_relaxed);
     if (source->close != NULL) {
         source->close(source);
     }
@@ -74,11 +97,15 @@ bool stream_begin(struct poller *poller, struct conn *conn)
     struct exchange *exchange = &active->exchange;
     CHECK(exchange->stream != NULL);
     active->stream_chunked = exchange->request.version_minor == 1;
+    active->stream_is_behind = false;
     exchange->response.framing = active->stream_chunked ? HTTP_FRAMING_CHUNKED : HTTP_FRAMING_CLOSE;
     if (!active->stream_chunked) {
         conn->closing = true; /* also for HEAD: its head says so */
     }
-    list_add(poller, active);
+    active->stream_link.next = active->stream_link.previous = &active->stream_link;
+    /* acq_rel: pairs with the one in server_wake_streams(). Whichever of the two comes second sees
+     * the other: the waker the stream, or the stream's first pull what the waker has published. */
+    atomic_fetch_add_explicit(&poller->stream_count, 1, memory_order_acq_rel);
     if (exchange->request.method == HTTP_HEAD) {
         source_close(poller, active);
         return serve_answer(poller, conn);
@@ -108,6 +135,20 @@ static void frame(struct poller *poller, const struct active *active, size_t siz
     poller->output_size += CHUNK_PREFIX_BYTES + size + CHUNK_SUFFIX_BYTES;
 }
 
+/* How much the source may write. What the socket does not take has to be kept, so more than a
+ * little only when there is room for it: large pieces cost a quarter less (docs/performance.md). */
+static size_t room_for(const struct poller *poller, const struct conn *conn)
+{
+    size_t least = poller->core->config.stream_buffer_bytes;
+    size_t most = POLLER_OUTPUT_BYTES - poller->output_size - CHUNK_BYTES;
+    CHECK(least <= most);
+    if (!conn->active->stream_is_behind) {
+        return least;
+    }
+    size_t room = socket_room(conn->fd);
+    return room < least ? least : room > most ? most : room;
+}
+
 /* One pull and the write of what it gave. */
 static enum stream_step pull(struct poller *poller, struct conn *conn,
                              enum output_result *out_result)
@@ -115,10 +156,9 @@ static enum stream_step pull(struct poller *poller, struct conn *conn,
     struct active *active = conn->active;
     struct stream_source *source = active->exchange.stream;
     size_t prefix = active->stream_chunked ? CHUNK_PREFIX_BYTES : 0;
-    size_t room = poller->core->config.stream_buffer_bytes;
     size_t size = 0;
     uint32_t wait_ms = 0;
-    CHECK(POLLER_OUTPUT_BYTES - poller->output_size >= room + CHUNK_PREFIX_BYTES + 16);
+    size_t room = room_for(poller, conn);
     enum stream_step step = source->pull(source, poller->output + poller->output_size + prefix,
                                          room, &size, &wait_ms, poller->draining);
     CHECK(size <= room);
@@ -134,6 +174,7 @@ static enum stream_step pull(struct poller *poller, struct conn *conn,
         }
     }
     *out_result = output_flush(poller, conn);
+    active->stream_is_behind = step == STREAM_MORE && *out_result == OUTPUT_DONE;
     if (step == STREAM_WAIT && *out_result == OUTPUT_DONE) {
         deadline_set(&poller->wheel, &conn->deadline,
                      wait_ms == 0 ? DEADLINE_NONE : poller->now_ms + wait_ms);
@@ -143,24 +184,23 @@ static enum stream_step pull(struct poller *poller, struct conn *conn,
 
 bool stream_pump(struct poller *poller, struct conn *conn)
 {
-    for (unsigned pulls = 0; pulls < STREAM_PULLS_MAX; pulls++) {
-        enum output_result result;
-        enum stream_step step = pull(poller, conn, &result);
-        if (result == OUTPUT_BROKEN) {
-            poller_close_conn(poller, conn, true);
-            return false;
-        }
-        if (step == STREAM_END) {
-            conn->state = CONN_LEAVING;
-            if (result == OUTPUT_DONE) {
-                serve_left(conn);
-            }
-            return result == OUTPUT_DONE;
-        }
-        if (result == OUTPUT_PENDING || step == STREAM_WAIT) {
-            return false;
-        }
+    unlink_stream(conn->active);
+    enum output_result result;
+    enum stream_step step = pull(poller, conn, &result);
+    if (result == OUTPUT_BROKEN) {
+        poller_close_conn(poller, conn, true);
+        return false;
     }
-    poller_make_ready(poller, conn);
+    if (step == STREAM_END) {
+        conn->state = CONN_LEAVING;
+        if (result == OUTPUT_DONE) {
+            serve_left(conn);
+        }
+        return result == OUTPUT_DONE;
+    }
+    if (result == OUTPUT_DONE) {
+        move_to(step == STREAM_WAIT ? &poller->streams_waiting : &poller->streams_due,
+                conn->active);
+    }
     return false;
 }

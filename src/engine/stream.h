@@ -5,6 +5,9 @@
  * A stream holds no buffer while it waits: its source writes into the poller's output, and only
  * what the socket does not take is kept, until it has left, before the source is asked again.
  *
+ * A stream is in the list of those that are due, which take turns; in the list of those that wait
+ * for their source; or in none, while it waits for room at its client.
+ *
  * Runs on: the home poller, which owns the connection. Never blocks.
  */
 #ifndef ENGINE_STREAM_H
@@ -15,11 +18,28 @@
 /* Starts the stream that the handler has set up. False: the turn is over. */
 bool stream_begin(struct poller *poller, struct conn *conn);
 
-/* Asks the source until it has nothing, the client takes no more, or it had its share. False: the
- * turn is over; true: the stream is over and the connection goes on. */
+/* Asks the source once. False: the turn is over; true: the stream is over and the connection goes
+ * on. */
 bool stream_pump(struct poller *poller, struct conn *conn);
 
 /* The connection is being closed: tells the source. */
 void stream_abandon(struct poller *poller, struct conn *conn);
+
+/* Sets up the poller's lists. */
+void stream_lists_init(struct poller *poller);
+
+/* The stream shall have a turn: there is room at the client, or its time has come. */
+void stream_make_due(struct poller *poller, struct conn *conn);
+
+/* All that wait shall have a turn. */
+void stream_make_all_due(struct poller *poller);
+
+static inline bool stream_is_any_due(const struct poller *poller)
+{
+    return poller->streams_due.next != &poller->streams_due;
+}
+
+/* Takes the one whose turn it is out of the list; there must be one. */
+struct conn *stream_take_due(struct poller *poller);
 
 #endif

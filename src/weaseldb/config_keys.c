@@ -43,7 +43,8 @@ const struct config_key CONFIG_KEYS[] = {
     {AT(http, memory_limit_bytes), INTEGER(256 << 20, 4 << 20, INT64_C(1) << 40),
      .help = "Memory that all requests together may hold; beyond it they are answered 503."},
     {AT(http, stream_buffer_bytes), INTEGER(16384, 4096, 32768),
-     .help = "Most that a stream writes at once."},
+     .help = "Most that is written to a stream whose client may have no room for it, and is kept "
+             "then."},
     {.name = "http.pipelines.commit_status.ring_buffer_size",
      .offset = offsetof(struct config, commit_status.ring_buffer_size),
      INTEGER(4096, 16, 65536),

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Subscribers near the end of the log share blocks; one that is farther behind than the last
- * batches of the release stage encodes for itself, since nobody else needs the same, and its blocks
- * would drive the newest ones out.
+ * Subscribers near the end of the log share blocks, and those who lag behind it together; one that
+ * is farther behind than the last batches of the release stage, and than all blocks, encodes for
+ * itself, since nobody else needs the same, and its blocks would drive the newest ones out.
  *
  * A network thread remembers the last block of each format: of a thousand subscribers that it wakes
  * for a batch, one looks into the store.

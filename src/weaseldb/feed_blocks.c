@@ -41,6 +41,9 @@ struct feed_blocks {
     struct feed_block *newest;
     uint64_t bytes;
     uint64_t made;
+
+    /* Shared. */
+    _Atomic uint64_t first_batch; /* of the oldest block; UINT64_MAX: there is none */
 };
 
 /* Goes on for nobody. */
@@ -63,6 +66,7 @@ enum err feed_blocks_open(uint64_t bytes_max, struct feed_blocks **out)
         return ERR_MEMORY;
     }
     blocks->bytes_max = bytes_max;
+    atomic_init(&blocks->first_batch, UINT64_MAX);
     CHECK(pthread_mutex_init(&blocks->lock, NULL) == 0);
     for (unsigned i = 0; i < FEED_FORMATS; i++) {
         CHECK(pthread_mutex_init(&blocks->makers[i].lock, NULL) == 0);
@@ -173,6 +177,10 @@ static void keep(struct feed_blocks *blocks, struct feed_block *block)
     while (blocks->bytes > blocks->bytes_max) {
         drop_oldest(blocks);
     }
+    /* relaxed: whether to share is a guess; pairs with feed_blocks_reach() */
+    atomic_store_explicit(&blocks->first_batch,
+                          blocks->oldest == NULL ? UINT64_MAX : blocks->oldest->batch,
+                          memory_order_relaxed);
     unlock(&blocks->lock);
 }
 
@@ -240,6 +248,12 @@ enum feed_step feed_blocks_take(struct feed_blocks *blocks, struct log_cursor_re
     }
     unlock(&maker->lock);
     return step;
+}
+
+bool feed_blocks_reach(const struct feed_blocks *blocks, uint64_t batch)
+{
+    /* relaxed: a guess; pairs with keep() */
+    return batch >= atomic_load_explicit(&blocks->first_batch, memory_order_relaxed);
 }
 
 struct feed_blocks_stats feed_blocks_stats(struct feed_blocks *blocks)

@@ -58,6 +58,9 @@ struct feed_block *feed_block_share(struct feed_block *block);
 /* Gives a reference back and nulls it; *block may be NULL. */
 void feed_block_give(struct feed_block **block);
 
+/* Whether the store goes back to that batch: others have needed what follows it, and lately. */
+bool feed_blocks_reach(const struct feed_blocks *blocks, uint64_t batch);
+
 /* Of about now. */
 struct feed_blocks_stats {
     uint64_t made;

@@ -83,7 +83,8 @@ static bool wants_block(const struct subscriber *subscriber)
     return subscriber->encoder.filter.count == 0 && !position->is_partial &&
            position->phase != FEED_IN_CHECK && /* that it has to end by itself */
            (position->phase != FEED_AT_BATCH || version == position->version + 1) &&
-           feed_is_near(subscriber->feed, version);
+           (feed_is_near(subscriber->feed, version) ||
+            feed_blocks_reach(subscriber->feed->blocks, position->cursor.place.batch));
 }
 
 /* Sends what there is room for of the block. */

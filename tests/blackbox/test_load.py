@@ -121,6 +121,52 @@ def test_512_busy_clients_beside_5000_slow_ones():
         wire.wait_for(lambda: server.metric("http_memory_chunks") <= 8)
 
 
+def test_streams_and_requests_both_go_on_when_neither_ends():
+    """Streams that have always something to send, beside connections that always have requests, on one network thread."""
+    streams, floods, each_bytes = 16, 4, 256 << 10
+    burst = wire.request("/hello") * 500
+    done = threading.Event()
+
+    def take_all(connection):
+        with connection:
+            while not done.is_set():
+                taken[connection] += len(connection.recv(1 << 20))
+
+    def flood(connection):
+        with connection:
+            while not done.is_set():
+                connection.sendall(burst)
+                left = len(answer) * 500
+                while left > 0:
+                    left -= len(connection.recv(1 << 20))
+                taken[connection] += 500
+
+    with wire.testserver("--network-threads", 1) as server:
+        with socket.create_connection(server.address) as one:
+            one.sendall(wire.request("/hello"))
+            answer = one.recv(4096)
+            assert answer.endswith(b'{"hello":"world"}')
+        taken = {socket.create_connection(server.address): 0 for _ in range(streams + floods)}
+        connections = list(taken)
+        for connection in connections[:streams]:
+            connection.sendall(wire.request(f"/stream?events={1 << 40}&bytes=4096"))
+        threads = [threading.Thread(target=take_all if i < streams else flood, args=(connection,))
+                   for i, connection in enumerate(connections)]
+        try:
+            for thread in threads:
+                thread.start()
+            for _ in range(20):
+                before = dict(taken)
+                assert server.get("/hello").status == 200
+                wire.wait_for(lambda: all(taken[c] - before[c] >= each_bytes / 20 for c in connections[:streams])
+                              and all(taken[c] - before[c] >= 500 for c in connections[streams:]), lambda: str(list(taken.values())))
+        finally:
+            done.set()
+            for thread in threads:
+                thread.join()
+        wire.wait_for(lambda: server.metric("http_connections_open") == 1)
+
+
 def test_a_stop_under_load_loses_no_answer():
     """Busy clients on fast and slow paths: each gets an answer that says close, then a clean end."""
     count = int(256 * min(1, wire.SCALE))

@@ -416,6 +416,25 @@ def test_many_follow_and_each_batch_is_encoded_once():
         assert server.metric('weaseldb_subscriptions_ended_total{reason="client"}') == count
 
 
+def test_those_who_lag_together_share_what_is_encoded():
+    """More than the sockets take: the rest is encoded when it is read, for the first reader, far from the log's end."""
+    batches = 200
+    with wire.weaseldb("http.network_threads=1", "subscribe.shared_bytes=67108864") as server:
+        feeds = [Feed(server, 0, PROTOBUF) for _ in range(4)]
+        for feed in feeds:
+            feed.progress()
+        made = server.metric("weaseldb_subscriber_blocks_total")
+        for _ in range(batches):
+            last = committed(server, write("k", "v" * 100_000))
+        read = []
+        for feed in feeds:
+            assert len(feed.until(last)) == batches
+            read.append(server.metric("weaseldb_subscriber_blocks_total") - made)
+            feed.close()
+        assert read[0] >= 4 * batches, "all of it in blocks of 32 KiB"
+        assert read == [read[0]] * 4, "and once"
+
+
 def test_no_more_subscribers_than_allowed():
     with wire.weaseldb("subscribe.max_subscribers=3") as server:
         feeds = [Feed(server) for _ in range(3)]
