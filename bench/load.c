@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * load: a closed-loop load generator that costs little, so that one core of it keeps one core of a
+ * load: a load generator that costs little, so that one core of it keeps one core of a
  * server busy.
  *
  *   load --port N [--connections N] [--seconds S] [--path P] [--pipeline N] [--post BYTES]
- * [--close]
+ *        [--close] [--rate N]
  *
  *   --pipeline N   send N requests at once, then wait for N answers
  *   --post BYTES   POST with a body of that size instead of GET
  *   --close        a connection for each request: Connection: close, wait for the end
+ *   --rate N       an open loop: N requests a second, each due at a time of its own. Latency counts
+ *                  from then, whether or not its connection was free.
  *
  * One request is sent first, alone, and the size of its answer is taken from its Content-Length.
  * All other answers must be of the same size, so that bytes are only counted; but the status line
@@ -49,6 +51,9 @@ struct client {
     size_t received; /* of the answers to this burst */
     size_t to_send;  /* of a body that the socket has not taken */
     uint64_t started_ns;
+    uint64_t due_ns; /* of the next request, with --rate */
+    bool busy;
+    bool connecting; /* the request goes out once the connection stands */
 };
 
 static struct {
@@ -59,6 +64,7 @@ static struct {
     const char *path;
     size_t body_bytes;
     bool close;
+    double rate; /* 0: the next request follows the answer */
 } options = {.connections = 64, .pipeline = 1, .seconds = 1, .path = "/"};
 
 static struct client clients[CONNECTIONS_MAX];
@@ -118,14 +124,16 @@ static double latency_us(double share)
 
 /* ---- connections ---- */
 
-static int open_connection(void)
+/* `type`: 0, or SOCK_NONBLOCK for one that may not stand yet. */
+static int open_connection(int type)
 {
     int on = 1;
     struct sockaddr_in address = {.sin_family = AF_INET,
                                   .sin_port = htons(options.port),
                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-    if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) != 0) {
+    int fd = socket(AF_INET, SOCK_STREAM | type, 0);
+    if (fd < 0 ||
+        (connect(fd, (struct sockaddr *)&address, sizeof address) != 0 && errno != EINPROGRESS)) {
         fail("connect");
     }
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
@@ -144,30 +152,59 @@ static void send_body(struct client *client)
     }
 }
 
-static void start_burst(struct client *client, uint64_t now)
+static void send_burst(struct client *client)
 {
     int more = options.body_bytes > 0 ? MSG_MORE : 0;
     ssize_t sent = send(client->fd, request, request_bytes, MSG_NOSIGNAL | more);
-    client->received = 0;
+    client->connecting = false;
     client->to_send = sent == (ssize_t)request_bytes ? options.body_bytes : 0;
-    client->started_ns = now;
     send_body(client);
 }
 
-static void start_client(struct client *client, uint64_t now)
+static void open_client(struct client *client)
 {
     struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLET, .data.ptr = client};
-    client->fd = open_connection();
+    client->connecting = true;
+    client->fd = open_connection(SOCK_NONBLOCK);
     if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, client->fd, &event) != 0) {
         fail("epoll_ctl");
     }
-    start_burst(client, now);
 }
 
-static void restart_client(struct client *client, uint64_t now)
+/* A request, or a burst of them, that was due at `due`. */
+static void start_request(struct client *client, uint64_t due)
+{
+    client->received = 0;
+    client->started_ns = due;
+    client->busy = true;
+    if (client->fd < 0) {
+        open_client(client);
+    } else {
+        send_burst(client);
+    }
+}
+
+static void close_client(struct client *client)
 {
     (void)close(client->fd);
-    start_client(client, now);
+    client->fd = -1;
+}
+
+/* The last request has ended, whichever way: the next one follows, at once or when it is due. */
+static void go_on(struct client *client, uint64_t now)
+{
+    client->busy = false;
+    if (options.rate == 0) {
+        start_request(client, now);
+    }
+}
+
+static void start_due(struct client *client, uint64_t now)
+{
+    if (options.rate > 0 && !client->busy && client->due_ns <= now) {
+        start_request(client, client->due_ns);
+        client->due_ns += (uint64_t)(1e9 * options.connections / options.rate);
+    }
 }
 
 /* ---- answers ---- */
@@ -196,18 +233,21 @@ static void receive(struct client *client, uint64_t now)
         }
         if (got <= 0 && !(options.close && got == 0 && client->received == expected)) {
             errors++;
-            restart_client(client, now);
+            close_client(client);
+            go_on(client, now);
             return;
         }
         if (got > 0 && !heads_are_good(client, (size_t)got)) {
             not_2xx++;
-            restart_client(client, now);
+            close_client(client);
+            go_on(client, now);
             return;
         }
         client->received += (size_t)got;
         if (client->received > expected) {
             errors++;
-            restart_client(client, now);
+            close_client(client);
+            go_on(client, now);
             return;
         }
         if (options.close && got > 0) {
@@ -217,10 +257,9 @@ static void receive(struct client *client, uint64_t now)
             requests += options.pipeline;
             latency[latency_bucket(now - client->started_ns)]++;
             if (options.close) {
-                restart_client(client, now);
-            } else {
-                start_burst(client, now);
+                close_client(client);
             }
+            go_on(client, now);
         }
         return;
     }
@@ -230,7 +269,7 @@ static void receive(struct client *client, uint64_t now)
 static void learn(size_t one_request_bytes)
 {
     static const struct timeval patience = {.tv_sec = 10};
-    int fd = open_connection();
+    int fd = open_connection(0);
     size_t got = 0;
     const char *end = NULL;
     (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
@@ -260,6 +299,28 @@ static void learn(size_t one_request_bytes)
     (void)close(fd);
 }
 
+static void handle_event(const struct epoll_event *event, uint64_t now)
+{
+    struct client *client = event->data.ptr;
+    if (client->connecting && (event->events & (EPOLLOUT | EPOLLERR)) != 0) {
+        send_burst(client);
+    } else {
+        send_body(client);
+    }
+    receive(client, now);
+}
+
+static struct timespec until_next_due(uint64_t now)
+{
+    uint64_t wait = SECOND_NS / 100;
+    for (unsigned i = 0; options.rate > 0 && i < options.connections; i++) {
+        if (!clients[i].busy && clients[i].due_ns < now + wait) {
+            wait = clients[i].due_ns > now ? clients[i].due_ns - now : 0;
+        }
+    }
+    return (struct timespec){.tv_nsec = (long)wait};
+}
+
 static double run(void)
 {
     struct epoll_event events[EVENTS];
@@ -267,19 +328,29 @@ static double run(void)
     uint64_t now = start;
     uint64_t end = start + (uint64_t)(options.seconds * 1e9);
     for (unsigned i = 0; i < options.connections; i++) {
-        start_client(&clients[i], now);
+        clients[i].fd = -1;
+        if (options.rate > 0) {
+            clients[i].due_ns = start + (uint64_t)(1e9 * i / options.rate);
+        } else {
+            start_request(&clients[i], now);
+        }
     }
     while (now < end) {
-        int count = epoll_wait(epoll_fd, events, EVENTS, 10);
+        struct timespec wait = until_next_due(now);
+        int count = epoll_pwait2(epoll_fd, events, EVENTS, &wait, NULL);
         now = now_ns();
         for (int i = 0; i < count; i++) {
-            struct client *client = events[i].data.ptr;
-            send_body(client);
-            receive(client, now);
+            handle_event(&events[i], now);
+        }
+        for (unsigned i = 0; i < options.connections; i++) {
+            start_due(&clients[i], now);
         }
     }
     for (unsigned i = 0; i < options.connections; i++) {
-        errors += now - clients[i].started_ns > SECOND_NS ? 1 : 0; /* still no answer */
+        if (clients[i].busy && now - clients[i].started_ns > SECOND_NS) { /* still no answer */
+            latency[latency_bucket(now - clients[i].started_ns)]++;
+            errors++;
+        }
     }
     return (double)(now - start) / 1e9;
 }
@@ -314,11 +385,15 @@ static size_t build_requests(void)
 
 static bool parse_options(int argc, char **argv)
 {
-    static const struct option known[] = {
-        {"port", required_argument, NULL, 'p'},     {"connections", required_argument, NULL, 'c'},
-        {"seconds", required_argument, NULL, 's'},  {"path", required_argument, NULL, 'u'},
-        {"pipeline", required_argument, NULL, 'l'}, {"post", required_argument, NULL, 'b'},
-        {"close", no_argument, NULL, 'x'},          {NULL, 0, NULL, 0}};
+    static const struct option known[] = {{"port", required_argument, NULL, 'p'},
+                                          {"connections", required_argument, NULL, 'c'},
+                                          {"seconds", required_argument, NULL, 's'},
+                                          {"path", required_argument, NULL, 'u'},
+                                          {"pipeline", required_argument, NULL, 'l'},
+                                          {"post", required_argument, NULL, 'b'},
+                                          {"close", no_argument, NULL, 'x'},
+                                          {"rate", required_argument, NULL, 'r'},
+                                          {NULL, 0, NULL, 0}};
     int option;
     while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
         switch (option) {
@@ -343,6 +418,9 @@ static bool parse_options(int argc, char **argv)
         case 'x':
             options.close = true;
             break;
+        case 'r':
+            options.rate = strtod(optarg, NULL);
+            break;
         default:
             return false;
         }
@@ -350,7 +428,7 @@ static bool parse_options(int argc, char **argv)
     /* Bodies and closing go with single requests. */
     return optind == argc && options.port != 0 && options.connections > 0 &&
            options.connections <= CONNECTIONS_MAX && options.pipeline > 0 &&
-           options.pipeline <= PIPELINE_MAX &&
+           options.pipeline <= PIPELINE_MAX && options.rate >= 0 &&
            (options.pipeline == 1 || (options.body_bytes == 0 && !options.close));
 }
 
@@ -358,7 +436,7 @@ int main(int argc, char **argv)
 {
     if (!parse_options(argc, argv)) {
         (void)fputs("usage: load --port N [--connections N] [--seconds S] [--path P] "
-                    "[--pipeline N | --post BYTES | --close]\n",
+                    "[--pipeline N | --post BYTES | --close] [--rate N]\n",
                     stderr);
         return 2;
     }

@@ -69,9 +69,13 @@ void memory_budget_init(struct memory_budget *budget, uint64_t limit_bytes)
  * reach another thread only through the hand-over of the connection that holds it. */
 static bool budget_try_reserve(struct memory_budget *budget, size_t bytes)
 {
+    uint64_t limit = budget->limit_bytes;
+    if (bytes > CHUNK_BYTES_SMALL) {
+        limit -= limit / 16;
+    }
     uint64_t before = atomic_fetch_add_explicit(&budget->used_bytes, bytes,
                                                 memory_order_relaxed); /* pairs with nothing */
-    if (before + bytes <= budget->limit_bytes) {
+    if (before + bytes <= limit) {
         return true;
     }
     atomic_fetch_sub_explicit(&budget->used_bytes, bytes,
@@ -85,6 +89,13 @@ bool memory_budget_is_easy(const struct memory_budget *budget, uint64_t bytes)
     uint64_t used =
         atomic_load_explicit(&budget->used_bytes, memory_order_relaxed); /* pairs with nothing */
     return used <= easy && bytes <= easy - used;
+}
+
+bool memory_budget_is_short(const struct memory_budget *budget)
+{
+    uint64_t used =
+        atomic_load_explicit(&budget->used_bytes, memory_order_relaxed); /* pairs with nothing */
+    return used > budget->limit_bytes - budget->limit_bytes / 8;
 }
 
 static void chunk_free(struct memory_budget *budget, struct chunk *chunk)
@@ -112,7 +123,7 @@ void chunk_pool_init(struct chunk_pool *pool, struct memory_budget *budget, size
     pool->cached_bytes_max = cached_bytes_max;
 }
 
-static void pool_drop_cache(struct chunk_pool *pool)
+void chunk_pool_drop_cache(struct chunk_pool *pool)
 {
     for (unsigned i = 0; i < CHUNK_CLASSES; i++) {
         while (pool->free[i] != NULL) {
@@ -126,14 +137,14 @@ static void pool_drop_cache(struct chunk_pool *pool)
 
 void chunk_pool_deinit(struct chunk_pool *pool)
 {
-    pool_drop_cache(pool);
+    chunk_pool_drop_cache(pool);
 }
 
 static struct chunk *chunk_try_make(struct chunk_pool *pool, uint32_t class_index)
 {
     size_t bytes = class_bytes(class_index);
     if (!budget_try_reserve(pool->budget, bytes)) {
-        pool_drop_cache(pool);
+        chunk_pool_drop_cache(pool);
         if (!budget_try_reserve(pool->budget, bytes)) {
             atomic_fetch_add_explicit(&pool->budget->refused, 1,
                                       memory_order_relaxed); /* pairs with nothing */

@@ -25,8 +25,9 @@
 
 enum {
     CHUNK_BYTES_MIN = 4096, /* the size of the smallest chunk, header included */
-    CHUNK_CLASSES = 64,     /* four sizes for each doubling: at most a quarter is unused */
-    ARENA_ALIGNMENT = 16,   /* of every allocation */
+    CHUNK_BYTES_SMALL = 2 * CHUNK_BYTES_MIN,
+    CHUNK_CLASSES = 64,   /* four sizes for each doubling: at most a quarter is unused */
+    ARENA_ALIGNMENT = 16, /* of every allocation */
 };
 
 struct memory_budget {
@@ -39,6 +40,9 @@ void memory_budget_init(struct memory_budget *budget, uint64_t limit_bytes);
 
 /* Whether a quarter of the budget is left even with `bytes` more in use: about now. */
 bool memory_budget_is_easy(const struct memory_budget *budget, uint64_t bytes);
+
+/* Whether less than an eighth is left: about now. */
+bool memory_budget_is_short(const struct memory_budget *budget);
 
 /* One piece of memory; its bytes follow the header. */
 struct chunk {
@@ -65,12 +69,17 @@ struct chunk_pool {
 void chunk_pool_init(struct chunk_pool *pool, struct memory_budget *budget,
                      size_t cached_bytes_max);
 
-/* Frees the cached chunks; those that arenas still hold may be given to another pool later. */
+/* Chunks that arenas still hold may be given to another pool later. */
 void chunk_pool_deinit(struct chunk_pool *pool);
 
 /* A chunk with at least `capacity` bytes, or NULL. Before the budget refuses, this pool's own cache
- * is freed. The caller owns it until chunk_pool_give(). */
+ * is freed. The last sixteenth of the budget is for chunks of CHUNK_BYTES_SMALL at most: what a
+ * small request needs is there, whatever the large ones hold. The caller owns the chunk until
+ * chunk_pool_give(). */
 struct chunk *chunk_pool_try_take(struct chunk_pool *pool, size_t capacity);
+
+/* Frees the cached chunks. */
+void chunk_pool_drop_cache(struct chunk_pool *pool);
 
 /* Takes *chunk back (never NULL) and nulls it. Its bytes are gone. */
 void chunk_pool_give(struct chunk_pool *pool, struct chunk **chunk);

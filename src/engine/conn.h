@@ -78,6 +78,7 @@ struct conn {
     bool unread;      /* the last answer was given although the client may still be sending */
     bool served;      /* at least one request has been answered */
     enum conn_state counted_state; /* where the metrics count it */
+    bool had_share;                /* its last turn ended with work left to do */
     bool is_ready;                 /* in the poller's list of connections to go on with */
     struct conn *ready_next;
     struct chunk *input; /* received bytes; NULL when there are none */

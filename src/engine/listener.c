@@ -15,6 +15,7 @@
 #include "base/logger.h"
 #include "engine/answer.h"
 #include "engine/poller.h"
+#include "engine/socket.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -84,13 +85,16 @@ static void name_address(struct listener *listener)
     }
 }
 
-/* Options that accepted connections inherit: no Nagle, since answers leave whole anyway; and no
- * wake-up before the first bytes of a request are there, so that one event brings both. Neither can
- * fail in a way that matters. */
+/* Options that accepted connections inherit: no Nagle, since answers leave whole anyway; no wake-up
+ * before the first bytes of a request are there, so that one event brings both; and little in the
+ * kernel for a client that does not read: it would take megabytes for each, which no limit of ours
+ * counts. None can fail in a way that matters. */
 static void set_tcp_options(int fd)
 {
     int on = 1;
     int defer = DEFER_ACCEPT_SEC;
+    int unsent = SOCKET_UNSENT_BYTES;
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof unsent);
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     (void)setsockopt(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &defer, sizeof defer);
 }

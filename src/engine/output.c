@@ -77,6 +77,7 @@ static enum output_result flush_with(struct poller *poller, struct conn *conn, s
     size_t sent;
     bool alive = send_some(conn, head, body, &sent);
     poller->sent_bytes += sent;
+    poller->turn_bytes += sent;
     if (poller->answered_count >= POLLER_SETTLE) {
         poller_settle(poller);
     }

@@ -3,8 +3,8 @@
  * The network thread's loop:
  *
  *   sleep in epoll_wait() -> events -> returned connections -> connections whose turn was up
- *     -> deadlines -> what others asked -> wake the pipelines -> some streams -> wake the pipelines
- *     -> free the closed slots -> count
+ *     -> deadlines -> slow ones, when memory is short -> what others asked -> wake the pipelines
+ *     -> some streams -> wake the pipelines -> free the closed slots -> count
  *
  * Sleeping. Before it may block, the poller stores asleep = 1 and then looks at `inbox` and `asked`
  * once more. Others first put something there and then look at `asleep`. Both sides use
@@ -200,9 +200,7 @@ static void ready_remove(struct poller *poller, struct conn *conn)
 {
     struct conn *before = NULL;
     for (struct conn *at = poller->ready_first; at != conn; at = at->ready_next) {
-        if (at == NULL) {
-            return; /* handle_ready() has it at hand */
-        }
+        CHECK(at != NULL);
         before = at;
     }
     if (before == NULL) {
@@ -310,6 +308,7 @@ static void conn_begin(struct poller *poller, struct conn *conn)
     conn->closing = false;
     conn->unread = false;
     conn->served = false;
+    conn->had_share = false;
     conn->is_ready = false;
     conn->input = NULL;
     conn->input_head = conn->input_fed = conn->input_end = 0;
@@ -343,8 +342,8 @@ static void handle_event(struct poller *poller, const struct epoll_event *event)
     if ((event->events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) {
         conn->half_closed = true;
     }
-    if (conn->state == CONN_AWAY) {
-        return;
+    if (conn->state == CONN_AWAY || conn->is_ready) {
+        return; /* noted */
     }
     if (conn->state == CONN_STREAM && (event->events & (EPOLLHUP | EPOLLERR)) != 0) {
         poller_close_conn(poller, conn, true);
@@ -359,7 +358,11 @@ static void handle_event(struct poller *poller, const struct epoll_event *event)
         }
         return;
     }
-    take_turn(poller, conn);
+    if (conn->had_share) {
+        poller_make_ready(poller, conn); /* however often it reports something */
+    } else {
+        take_turn(poller, conn);
+    }
 }
 
 /* Connections that stages have given back, in the order they did. */
@@ -450,28 +453,61 @@ static bool handle_asked(struct poller *poller)
     return (asked & POLLER_STOP) == 0;
 }
 
+/* Thousands may be late at once: those that are not looked at now are in the next round. */
 static void handle_deadlines(struct poller *poller)
 {
+    uint64_t until_ns = clock_monotonic_ns() + POLLER_SHARE_NS;
     struct deadline *due;
-    while ((due = deadline_next_due(&poller->wheel, poller->now_ms)) != NULL) {
+    while (clock_monotonic_ns() < until_ns &&
+           (due = deadline_next_due(&poller->wheel, poller->now_ms)) != NULL) {
         struct conn *conn = (struct conn *)(void *)((char *)due - offsetof(struct conn, deadline));
         serve_deadline(poller, conn);
         count_state(poller, conn);
     }
 }
 
+/* When memory is short, slow clients lose theirs, the one that has waited longest first. Otherwise
+ * some thousands of them, for a byte a second each, would leave none to everybody else. */
+static void shed_slow(struct poller *poller)
+{
+    const struct memory_budget *budget = &poller->core->budget;
+    if (!memory_budget_is_short(budget) || poller->now_ms < poller->shed_at_ms) {
+        return;
+    }
+    chunk_pool_drop_cache(&poller->pool);
+    poller->shed_at_ms = poller->now_ms + POLLER_SHED_MS;
+    uint64_t until_ns = clock_monotonic_ns() + POLLER_SHARE_NS;
+    struct deadline *next = deadline_next_filed(&poller->wheel, NULL);
+    while (next != NULL && memory_budget_is_short(budget) && clock_monotonic_ns() < until_ns) {
+        struct conn *conn = (struct conn *)(void *)((char *)next - offsetof(struct conn, deadline));
+        next = deadline_next_filed(&poller->wheel, next);
+        if (serve_is_slow(poller, conn)) {
+            serve_shed(poller, conn);
+            count_state(poller, conn);
+        }
+    }
+}
+
+/* Goes on with connections that have had their share, some of them in each round: a client that
+ * asks for one thing now and then must not wait for all that others have asked for in advance. Such
+ * a connection has its turns here alone until it has run out of work. */
 static void handle_ready(struct poller *poller)
 {
-    struct conn *conn = poller->ready_first;
-    poller->ready_first = NULL;
-    poller->ready_last = NULL;
-    while (conn != NULL) {
-        struct conn *next = conn->ready_next;
-        conn->is_ready = false;
-        if (conn_is_open(conn) && conn->state != CONN_AWAY) {
+    struct conn *last = poller->ready_last;
+    struct conn *conn = NULL;
+    if (last == NULL) {
+        return;
+    }
+    uint64_t until_ns = clock_monotonic_ns() + POLLER_SHARE_NS;
+    while (conn != last && poller->ready_first != NULL) {
+        conn = poller->ready_first;
+        ready_remove(poller, conn);
+        if (conn->state != CONN_AWAY) {
             take_turn(poller, conn);
         }
-        conn = next;
+        if (clock_monotonic_ns() >= until_ns) {
+            return;
+        }
     }
 }
 
@@ -537,6 +573,9 @@ static int sleep_for_events(struct poller *poller, struct epoll_event *events)
     int wait_ms = 0;
     if (poller->ready_first == NULL && !stream_is_any_due(poller)) {
         wait_ms = deadline_wait_ms(&poller->wheel, poller->now_ms);
+        if (memory_budget_is_short(&poller->core->budget) && wait_ms > POLLER_SHED_MS) {
+            wait_ms = POLLER_SHED_MS;
+        }
         atomic_store_explicit(&poller->asleep, 1, memory_order_seq_cst);
         if (atomic_load_explicit(&poller->inbox, memory_order_seq_cst) != NULL ||
             atomic_load_explicit(&poller->asked, memory_order_seq_cst) != 0) {
@@ -568,12 +607,18 @@ static void poller_run(void *argument)
         handle_inbox(poller);
         handle_ready(poller);
         handle_deadlines(poller);
+        shed_slow(poller);
         go_on = handle_asked(poller);
         /* Last, since each of the above may dispatch or close. */
         wake_pipelines(poller);
         turn_streams(poller, begin_ns);
         free_closed(poller);
         poller_settle(poller);
+        if (poller->ready_first != NULL) {
+            /* There is no end to this work: a stage on the same core, which does not interrupt
+             * (docs/decisions/0011), would wait for the end of our time slice. */
+            (void)sched_yield();
+        }
     }
     close_all(poller);
     poller_settle(poller);

@@ -29,6 +29,13 @@ enum {
     POLLER_STREAMS_SHARE = 16,    /* streams have one part of so many while there are requests */
 };
 
+/* While memory is short, so often at most, those that are too slow to keep theirs are looked for.
+ */
+enum { POLLER_SHED_MS = 10 };
+
+/* Of each round, for connections that have had their share and for those that are late. */
+#define POLLER_SHARE_NS UINT64_C(250000)
+
 /* What other threads ask a poller to do; bits of `asked`. */
 enum poller_request {
     POLLER_DRAIN = 1,
@@ -70,6 +77,7 @@ struct poller {
     uint32_t turns;                     /* of all others, in this round */
     uint64_t now_ns;
     uint64_t now_ms;
+    uint64_t shed_at_ms; /* when to look for slow ones again */
     uint32_t
         pipelines_touched; /* bit i: pipeline i has items that its threads were not woken for */
     int64_t date_second;
@@ -77,6 +85,7 @@ struct poller {
     bool draining;
     char *output; /* POLLER_OUTPUT_BYTES */
     size_t output_size;
+    size_t turn_bytes;       /* sent in the turn under way */
     uint64_t received_bytes; /* that the metrics do not know of yet */
     uint64_t sent_bytes;
     unsigned answered_count;

@@ -22,7 +22,10 @@
 #include <sys/socket.h>
 
 /* Reads and parses of one turn; a slow flood of tiny pieces must not keep the others waiting. */
-enum { SERVE_STEPS_MAX = 4 * POLLER_BURST_MAX };
+enum {
+    SERVE_STEPS_MAX = 4 * POLLER_BURST_MAX,
+    SERVE_TURN_BYTES = 65536, /* of answers that left in it */
+};
 
 static uint32_t timeout_ms(_Atomic uint32_t *timeout)
 {
@@ -169,6 +172,7 @@ static void set_deadline(struct poller *poller, struct conn *conn)
 /* Ends the turn: sends the gathered answers, then waits for what the state waits for. */
 static void suspend(struct poller *poller, struct conn *conn)
 {
+    conn->had_share = false;
     if (!flush(poller, conn)) {
         return;
     }
@@ -449,18 +453,23 @@ static bool resume_output(struct poller *poller, struct conn *conn)
     return true;
 }
 
-/* Whether the connection has had its share, or the answers so far must leave first. */
+/* Whether the connection has had its share and would go on, or the answers so far must leave. */
 static bool turn_is_up(const struct poller *poller, const struct conn *conn, unsigned steps)
 {
-    return conn->closing || steps >= SERVE_STEPS_MAX || !output_has_room(poller) ||
-           poller->answered_count == POLLER_BURST_MAX;
+    bool would_go_on = conn->input_fed < conn->input_end || conn->readable;
+    return conn->closing || (would_go_on && (steps >= SERVE_STEPS_MAX || !output_has_room(poller) ||
+                                             poller->answered_count == POLLER_BURST_MAX ||
+                                             poller->turn_bytes >= SERVE_TURN_BYTES));
 }
 
 static void turn_end(struct poller *poller, struct conn *conn)
 {
     if (conn->closing) {
         suspend(poller, conn);
-    } else if (flush(poller, conn)) {
+        return;
+    }
+    conn->had_share = true;
+    if (flush(poller, conn)) {
         /* One that is never out of work is never suspended: without this it would be taken for idle
          * since it last was. */
         set_deadline(poller, conn);
@@ -471,6 +480,7 @@ static void turn_end(struct poller *poller, struct conn *conn)
 static void turn_go_on(struct poller *poller, struct conn *conn)
 {
     bool go_on = true;
+    poller->turn_bytes = 0;
     for (unsigned steps = 0; go_on; steps++) {
         switch (conn->state) {
         case CONN_IDLE:
@@ -555,6 +565,32 @@ void serve_deadline(struct poller *poller, struct conn *conn)
     case CONN_DISPATCH:
     case CONN_LEAVING:
         return;
+    }
+}
+
+bool serve_is_slow(struct poller *poller, const struct conn *conn)
+{
+    if (output_is_pending(conn)) {
+        uint64_t taken_ms = conn->deadline.at_ms - timeout_ms(&poller->core->timeouts.write_ms);
+        return poller->now_ms >= taken_ms + SERVE_SLOW_READER_MS;
+    }
+    if (conn->state != CONN_HEAD && conn->state != CONN_BODY) {
+        return false;
+    }
+    uint64_t elapsed_ms = poller->now_ms - conn->active->begun_ms;
+    return elapsed_ms >= SERVE_SLOW_REQUEST_MS &&
+           conn->active->body_size * 1000 < elapsed_ms * SERVE_SLOW_BYTES_PER_SEC;
+}
+
+void serve_shed(struct poller *poller, struct conn *conn)
+{
+    CHECK(poller->output_size == 0);
+    CHECK(serve_is_slow(poller, conn));
+    metrics_add(poller->cells, poller->core->instruments.memory_refused, 1);
+    if (output_is_pending(conn)) {
+        poller_close_conn(poller, conn, true);
+    } else if (refuse_broken(poller, conn, &ANSWER_NO_MEMORY)) {
+        turn_go_on(poller, conn);
     }
 }
 

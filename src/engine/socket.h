@@ -13,7 +13,9 @@
 #define ENGINE_SOCKET_H
 
 #include <linux/sock_diag.h>
+#include <linux/sockios.h>
 #include <stddef.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
@@ -49,16 +51,25 @@ static inline ssize_t socket_send(int fd, const void *data, size_t size)
 }
 #endif
 
+/* How much a TCP socket holds at most beyond what the client's window takes, about. */
+enum { SOCKET_UNSENT_BYTES = 128 << 10 };
+
 /* How many bytes it would take about now; 0 when that is not known. */
 static inline size_t socket_room(int fd)
 {
     uint32_t words[SK_MEMINFO_VARS];
     socklen_t size = sizeof words;
+    int unsent = 0;
+    if (ioctl(fd, SIOCOUTQNSD, &unsent) == 0 && unsent >= SOCKET_UNSENT_BYTES) {
+        return 0;
+    }
     if (getsockopt(fd, SOL_SOCKET, SO_MEMINFO, words, &size) != 0 || size < sizeof words ||
         words[SK_MEMINFO_WMEM_QUEUED] >= words[SK_MEMINFO_SNDBUF]) {
         return 0;
     }
-    return words[SK_MEMINFO_SNDBUF] - words[SK_MEMINFO_WMEM_QUEUED];
+    size_t room = words[SK_MEMINFO_SNDBUF] - words[SK_MEMINFO_WMEM_QUEUED];
+    size_t room_unsent = (size_t)(SOCKET_UNSENT_BYTES - unsent);
+    return room < room_unsent ? room : room_unsent;
 }
 
 #endif

@@ -20,6 +20,21 @@ def server(tmp_path_factory):
         yield running
 
 
+counted = []  # what tests have counted, in words; shown at the end
+
+
+@pytest.fixture
+def tell(request):
+    return lambda words: counted.append(f"{request.node.name}: {words}")
+
+
+def pytest_terminal_summary(terminalreporter):
+    if counted:
+        terminalreporter.section("counted")
+        for line in counted:
+            terminalreporter.write_line(line)
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
     """A test fails with the exchanges of its own that are not as api/openapi.yaml says."""

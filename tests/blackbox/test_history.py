@@ -301,10 +301,10 @@ class Client(threading.Thread):
 # ---- runs ----
 
 
-def run(tmp_path, settings, rounds, clients, answers_a_round, stop, seed):
+def run(tmp_path, settings, rounds, clients, answers_a_round, stop, seed, tell):
     """Clients go on over all rounds; after each the server is stopped or killed. Returns the judged history."""
     chance = random.Random(seed)
-    service, knowledge = Service(), None
+    service, knowledge, kills = Service(), None, 0
     threads = []
     try:
         for number in range(rounds):
@@ -322,6 +322,7 @@ def run(tmp_path, settings, rounds, clients, answers_a_round, stop, seed):
                 service.end()
                 if how == signal.SIGKILL:
                     server.expect_exit = -signal.SIGKILL
+                    kills += 1
                 server.signal(how)
                 server.wait()
     finally:
@@ -334,8 +335,19 @@ def run(tmp_path, settings, rounds, clients, answers_a_round, stop, seed):
         history.transactions += thread.transactions
         history.versions += thread.versions
     settle(history, tmp_path, settings)
+    acknowledged, lost = acknowledgements(history)
+    tell(f"{kills} rounds of kill -9 under load, {acknowledged} commits acknowledged, {lost} lost")
     history.must_be_good()
+    assert lost == 0
     return history
+
+
+def acknowledgements(history):
+    """How many transactions that write were answered as committed, and how many of them are not so in the end."""
+    answers = [(one, seen.answer["version"]) for one in history.transactions if one.writes
+               for seen in one.seen if seen.outcome() == "committed"]
+    lost = {one.name for one, version in answers if (one.final["status"], one.final.get("version")) != ("committed", version)}
+    return len({one.name for one, _ in answers}), len(lost)
 
 
 def settle(history, tmp_path, settings):
@@ -374,24 +386,24 @@ def outcomes(history):
 
 
 @pytest.mark.parametrize("stages", [1, 4])
-def test_a_history_without_disturbance(tmp_path, stages):
+def test_a_history_without_disturbance(tmp_path, stages, tell):
     settings = (f"http.pipelines.commit_status.threads={stages}", "http.network_threads=2")
     answers = round(1500 * max(wire.SCALE, 0.2))
-    found = outcomes(run(tmp_path, settings, 1, 8, answers, signal.SIGTERM, f"calm-{stages}"))
+    found = outcomes(run(tmp_path, settings, 1, 8, answers, signal.SIGTERM, f"calm-{stages}", tell))
     assert found["committed"] > answers / 5 and found["conflict"] > answers / 50, found
 
 
 @pytest.mark.parametrize("stages", [1, 2, 4])
-def test_histories_over_kills(tmp_path, stages):
+def test_histories_over_kills(tmp_path, stages, tell):
     """kill -9 under load, again and again; every answer that anybody ever got still holds."""
     rounds = max(3, round(20 * wire.SCALE / 3))
     settings = (f"http.pipelines.commit_status.threads={stages}", "http.network_threads=2")
-    history = run(tmp_path, settings, rounds, 8, 120, signal.SIGKILL, f"kill-{stages}")
+    history = run(tmp_path, settings, rounds, 8, 120, signal.SIGKILL, f"kill-{stages}", tell)
     assert history.last_version > rounds * 20
     assert outcomes(history)["unseen"] > rounds
 
 
-def test_a_history_over_stops_and_kills(tmp_path):
+def test_a_history_over_stops_and_kills(tmp_path, tell):
     """With a small ring that sheds now and then, and small segments."""
     rounds = max(3, round(6 * wire.SCALE))
     settings = (
@@ -400,7 +412,7 @@ def test_a_history_over_stops_and_kills(tmp_path):
         "commit.max_operations=100",
         "log.segment_bytes=1048576",
     )
-    run(tmp_path, settings, rounds, 24, 200, None, "mixed")
+    run(tmp_path, settings, rounds, 24, 200, None, "mixed", tell)
 
 
 # ---- the judge is judged ----
@@ -594,6 +606,7 @@ TAMPERINGS = [
 def test_a_good_history_is_good(seed):
     history = invented(seed)
     history.must_be_good()
+    assert acknowledgements(history) == (len(commits_of(history)), 0)
     assert len(commits_of(history)) > 100 and len(refusals_of(history)) > 20
 
 
@@ -604,6 +617,8 @@ def test_a_bad_history_is_refused(tamper, kind, seed):
     assert history.check() == []
     tamper(history)
     complaints = history.check()
+    if tamper in (take_back, tell_another_version):
+        assert acknowledgements(history)[1] == 1
     assert kind in [one.kind for one in complaints], complaints
     with pytest.raises(AssertionError) as told:
         history.must_be_good()

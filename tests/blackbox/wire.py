@@ -167,6 +167,16 @@ class Connection:
         return self.read(to_head=method == "HEAD")
 
 
+def parse_metrics(response):
+    assert response.status == 200, response.body
+    values = {}
+    for line in response.body.decode().splitlines():
+        if not line.startswith("#"):
+            name, _, value = line.rpartition(" ")
+            values[name] = float(value)
+    return values
+
+
 def request(target, method="GET", headers="", body=b""):
     if body:
         headers += f"Content-Length: {len(body)}\r\n"
@@ -243,12 +253,7 @@ class Server:
             return connection.get(target, method, headers, body)
 
     def metrics(self):
-        values = {}
-        for line in self.get("/metrics").body.decode().splitlines():
-            if not line.startswith("#"):
-                name, _, value = line.rpartition(" ")
-                values[name] = float(value)
-        return values
+        return parse_metrics(self.get("/metrics"))
 
     def metric(self, name):
         return self.metrics()[name]

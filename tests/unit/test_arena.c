@@ -136,6 +136,31 @@ static void the_budget_refuses_and_recovers(void **state)
     end(&f);
 }
 
+static void the_last_sixteenth_is_for_small_chunks(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct chunk *chunks[80];
+    size_t count = 0;
+    start(&f, 64 * 16384, 0);
+    assert_false(memory_budget_is_short(&f.budget));
+    while ((chunks[count] = chunk_pool_try_take(&f.pool, 16000)) != NULL) {
+        count++;
+        assert_int_equal(memory_budget_is_short(&f.budget), count > 56);
+    }
+    assert_int_equal(count, 60);
+    for (size_t i = 0; i < 4 * 16384 / CHUNK_BYTES_SMALL; i++) {
+        chunks[count] = chunk_pool_try_take(&f.pool, CHUNK_BYTES_SMALL - sizeof(struct chunk));
+        assert_non_null(chunks[count++]);
+    }
+    assert_null(chunk_pool_try_take(&f.pool, 1));
+    while (count > 0) {
+        chunk_pool_give(&f.pool, &chunks[--count]);
+    }
+    assert_int_equal(used(&f), 0);
+    end(&f);
+}
+
 static void the_cache_makes_way_for_another_size(void **state)
 {
     (void)state;
@@ -214,6 +239,7 @@ int main(void)
         cmocka_unit_test(a_given_chunk_is_taken_again_first),
         cmocka_unit_test(the_cache_is_bounded),
         cmocka_unit_test(the_budget_refuses_and_recovers),
+        cmocka_unit_test(the_last_sixteenth_is_for_small_chunks),
         cmocka_unit_test(the_cache_makes_way_for_another_size),
         cmocka_unit_test(sizes_beyond_reason_are_refused),
         cmocka_unit_test(rewinding_frees_what_came_after),
