@@ -1,8 +1,8 @@
 """Judges what clients have seen of a server: was it strictly serializable, exactly once, and final?
 
 A history holds every transaction that was sent, with each sending of it, each question for it and what was answered, with
-times; what /v1/version said meanwhile; and, from the end, what became of each. Versions give the order, so nothing has to be
-searched for: all commits are replayed in it, against a model of keys and values.
+times; what /v1/version said meanwhile; what the feed told; and, from the end, what became of each. Versions give the order, so nothing
+has to be searched for: all commits are replayed in it, against a model of keys and values.
 
     complaints = history.check()      # [] if all is well
     history.must_be_good()            # raises, with the transactions concerned and no others
@@ -20,10 +20,12 @@ What is checked:
     shed          what was answered by 503 only never happened
     fenced        only what somebody had asked for is refused as fenced
     too old       nothing above the window's floor is refused as too old
+    feed          each subscriber was told of all commits, whole and in order, and of nothing else
 """
 
 import bisect
 import dataclasses
+import itertools
 import math
 
 ANY = object()  # the client does not say what the key holds
@@ -46,6 +48,12 @@ class Write:
     begin: bytes
     value: bytes = None
     end: bytes = None
+
+    def operation(self):
+        """As the feed tells it."""
+        if self.end is not None:
+            return ("range_delete", self.begin, self.end)
+        return ("delete", self.begin) if self.value is None else ("write", self.begin, self.value)
 
     def hits(self, read):
         if self.end is None and read.end is None:
@@ -126,6 +134,7 @@ class History:
         self.oldest_read_version = 0  # the window's floor at the end
         self.transactions = []
         self.versions = []  # Seen, of /v1/version
+        self.feeds = {}  # who followed: the events that came, each with its version, request_id and operations
 
     def must_be_good(self):
         complaints = self.check()
@@ -148,6 +157,8 @@ class History:
         if has_order:
             self._replay()
             self._judge_refusals()
+            for follower, events in self.feeds.items():
+                self._judge_feed(follower, events)
         return self.complaints
 
     def _complain(self, kind, text, *about):
@@ -269,6 +280,21 @@ class History:
                 if writer is not None:
                     text = f"precondition {index} of {one.name} is not told of, although {writer.name} had been answered before"
                     self._complain("missed", text, one, writer)
+
+    def _judge_feed(self, follower, events):
+        expected = range(self.first_version + 1, self.last_version + 1)
+        for version, event in itertools.zip_longest(expected, events):
+            if event is None or version is None or event.version != version:
+                told = "nothing" if event is None else f"version {event.version}"
+                owner = self.owners.get(version)
+                self._complain("feed", f"{follower} was told of {told} instead of version {version}", *([owner] if owner else []))
+                return
+            owner = self.owners[version]
+            operations = [write.operation() for write in owner.writes]
+            if event.request_id != owner.name or event.operations != operations:
+                text = f"{follower} was told that version {version} is {event.request_id} with {event.operations}"
+                self._complain("feed", text, owner)
+                return
 
     # ---- time ----
 

@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+import feed
 import wire
 from history import ANY, History, Read, Seen, Transaction, Write
 
@@ -298,6 +299,43 @@ class Client(threading.Thread):
                 return
 
 
+class Follower(threading.Thread):
+    """Follows the feed, and goes on behind the last event wherever it was cut."""
+
+    def __init__(self, accept, service, version):
+        super().__init__()
+        self.accept, self.service, self.first = accept, service, version
+        self.events = []
+        self.failure = None
+
+    def run(self):
+        try:
+            while (connection := self.connect()) is not None:
+                after = self.events[-1].version if self.events else self.first
+                try:
+                    with feed.Feed(None, after, self.accept, connection=connection) as subscription:
+                        self.take(subscription)
+                except GONE:
+                    pass
+        except BaseException as failure:  # told by the main thread
+            self.failure = failure
+
+    def connect(self):
+        while True:
+            try:
+                return self.service.connect()
+            except OSError:
+                time.sleep(0.001)  # between two servers
+
+    def take(self, subscription):
+        while True:
+            event = subscription.next()
+            if event.kind == "transaction":
+                self.events.append(event)
+            if event.kind == "end":
+                return
+
+
 # ---- runs ----
 
 
@@ -305,7 +343,7 @@ def run(tmp_path, settings, rounds, clients, answers_a_round, stop, seed, tell):
     """Clients go on over all rounds; after each the server is stopped or killed. Returns the judged history."""
     chance = random.Random(seed)
     service, knowledge, kills = Service(), None, 0
-    threads = []
+    threads, followers = [], []
     try:
         for number in range(rounds):
             with wire.weaseldb(*settings, cwd=tmp_path) as server:
@@ -315,7 +353,8 @@ def run(tmp_path, settings, rounds, clients, answers_a_round, stop, seed, tell):
                 service.start(server)
                 if not threads:
                     threads = [Client(which, f"{seed}-{which}", service, knowledge) for which in range(clients)]
-                    for thread in threads:
+                    followers = [Follower(accept, service, first) for accept in feed.FORMATS]
+                    for thread in threads + followers:
                         thread.start()
                 service.wait_answers(answers_a_round)
                 how = stop if stop is not None else chance.choice((signal.SIGTERM, signal.SIGKILL))
@@ -327,14 +366,16 @@ def run(tmp_path, settings, rounds, clients, answers_a_round, stop, seed, tell):
                 server.wait()
     finally:
         service.finish()
-        for thread in threads:
+        for thread in threads + followers:
             thread.join()
-    for thread in threads:
+    for thread in threads + followers:
         if thread.failure is not None:
             raise thread.failure
+    assert all(follower.events for follower in followers), "they follow live"
+    for thread in threads:
         history.transactions += thread.transactions
         history.versions += thread.versions
-    settle(history, tmp_path, settings)
+    settle(history, tmp_path, settings, followers)
     acknowledged, lost = acknowledgements(history)
     tell(f"{kills} rounds of kill -9 under load, {acknowledged} commits acknowledged, {lost} lost")
     history.must_be_good()
@@ -350,13 +391,17 @@ def acknowledgements(history):
     return len({one.name for one, _ in answers}), len(lost)
 
 
-def settle(history, tmp_path, settings):
+def settle(history, tmp_path, settings, followers):
     """Asks what became of everything. That must outlast a kill, whatever is sent under the same ids afterwards."""
     ours = [one for one in history.transactions if one.writes]
     with wire.weaseldb(*settings, cwd=tmp_path) as server, server.connect() as connection:
         for one in ours:
             one.final = connection.get(f"/v1/status?request_id={one.name}").json()
         info = connection.get("/v1/version").json()
+        for follower in followers:
+            after = follower.events[-1].version if follower.events else history.first_version
+            with feed.Feed(server, after, follower.accept) as subscription:
+                history.feeds[f"{follower.accept} since {history.first_version}"] = follower.events + subscription.until(info["version"])
         server.process.kill()
         server.expect_exit = -signal.SIGKILL
     history.last_version = info["version"]
@@ -453,6 +498,9 @@ def invented(seed, count=400):
         if chance.random() < 0.1:
             history.versions.append(Seen(moment - 0.2, moment + 0.3, 200, {"version": version}))
     history.last_version = version
+    history.feeds["the follower"] = [
+        feed.Event("transaction", {"version": v, "request_id": one.name, "operations": [w.operation() for w in one.writes]}) for one, v in commits
+    ]
     return history
 
 
@@ -579,6 +627,25 @@ def call_it_too_old(history):
     refusals_of(history)[2].seen[-1].answer["reason"] = "too_old"
 
 
+def tell_a_feed_nothing(history):
+    del history.feeds["the follower"][20]
+
+
+def tell_a_feed_twice(history):
+    events = history.feeds["the follower"]
+    events.insert(20, events[20])
+
+
+def tell_a_feed_too_much(history):
+    events = history.feeds["the follower"]
+    events.append(feed.Event("transaction", {**events[-1].fields, "version": history.last_version + 1}))
+
+
+def tell_a_feed_another_value(history):
+    event = next(each for each in history.feeds["the follower"] if each.operations[-1][0] == "write")
+    event.fields["operations"] = event.operations[:-1] + [("write", event.operations[-1][1], b"other")]
+
+
 TAMPERINGS = [
     (swap_far_apart, "real time"),
     (tell_another_version, "changed"),
@@ -599,6 +666,10 @@ TAMPERINGS = [
     (see_the_future, "real time"),
     (answer_a_question_wrong, "changed"),
     (call_it_too_old, "too old"),
+    (tell_a_feed_nothing, "feed"),
+    (tell_a_feed_twice, "feed"),
+    (tell_a_feed_too_much, "feed"),
+    (tell_a_feed_another_value, "feed"),
 ]
 
 
