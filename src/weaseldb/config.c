@@ -133,53 +133,69 @@ static void on_error(void *context, const char *message, unsigned line, unsigned
     mistake(source->report, "%s: not valid TOML: %.200s", where, message);
 }
 
-static bool load(struct config *config, const char *name, const char *text, size_t size,
-                 const struct config_report *report)
+static enum err result_of(const struct source *source)
+{
+    return source->good ? OK : ERR_INVALID;
+}
+
+static enum err refuse_no_memory(const char *name, const struct config_report *report)
+{
+    mistake(report, "%s: cannot be read: out of memory", name == NULL ? "--set" : name);
+    return ERR_MEMORY;
+}
+
+enum err config_load_text(struct config *config, const char *name, const char *text, size_t size,
+                          const struct config_report *report)
 {
     struct source source = {config, name, report, true};
     const struct toml_visitor visitor = {on_value, on_error, &source};
     if (!toml_visit(text, size, &visitor)) {
-        mistake(report, "%s: cannot be read: out of memory", name);
-        return false;
+        return refuse_no_memory(name, report);
     }
-    return source.good;
+    return result_of(&source);
 }
 
-bool config_load_text(struct config *config, const char *name, const char *text, size_t size,
-                      const struct config_report *report)
+/* After a call on the file has failed. */
+static enum err refuse_file(const char *path, const struct config_report *report)
 {
-    return load(config, name, text, size, report);
+    if (errno == ENOMEM) {
+        return refuse_no_memory(path, report);
+    }
+    mistake(report, "%s: cannot be read: %s", path, strerror(errno));
+    return ERR_INVALID;
 }
 
-bool config_load_file(struct config *config, const char *path, const struct config_report *report)
+enum err config_load_file(struct config *config, const char *path,
+                          const struct config_report *report)
 {
     FILE *file = fopen(path, "rb");
     if (file == NULL) {
-        mistake(report, "%s: cannot be read: %s", path, strerror(errno));
-        return false;
+        return refuse_file(path, report);
     }
+    enum err err;
     char *text = malloc(CONFIG_FILE_BYTES_MAX + 1);
     size_t size = text == NULL ? 0 : fread(text, 1, CONFIG_FILE_BYTES_MAX + 1, file);
-    bool good = false;
     if (text == NULL || ferror(file)) {
-        mistake(report, "%s: cannot be read: %s", path, strerror(errno));
+        err = refuse_file(path, report);
     } else if (size > CONFIG_FILE_BYTES_MAX) {
         mistake(report, "%s: larger than %d bytes", path, (int)CONFIG_FILE_BYTES_MAX);
+        err = ERR_INVALID;
     } else {
-        good = load(config, path, text, size, report);
+        err = config_load_text(config, path, text, size, report);
     }
     free(text);
     (void)fclose(file);
-    return good;
+    return err;
 }
 
-bool config_set(struct config *config, const char *assignment, const struct config_report *report)
+enum err config_set(struct config *config, const char *assignment,
+                    const struct config_report *report)
 {
     const char *equals = strchr(assignment, '=');
     char name[TEXT_BYTES];
     if (equals == NULL || equals == assignment || equals - assignment >= TEXT_BYTES) {
         mistake(report, "--set %.100s: must be KEY=VALUE, such as http.port=9000", assignment);
-        return false;
+        return ERR_INVALID;
     }
     (void)snprintf(name, sizeof name, "%.*s", (int)(equals - assignment), assignment);
     const char *text = equals + 1;
@@ -191,14 +207,14 @@ bool config_set(struct config *config, const char *assignment, const struct conf
         struct source source = {config, NULL, report, true};
         on_value(&source, &(struct toml_value){
                               .key = name, .type = TOML_STRING, .string = text, .text = text});
-        return source.good;
+        return result_of(&source);
     }
     char line[2 * TEXT_BYTES];
     if ((size_t)snprintf(line, sizeof line, "%s = %s", name, text) >= sizeof line) {
         mistake(report, "--set %.100s: the value is too long", name);
-        return false;
+        return ERR_INVALID;
     }
-    return load(config, NULL, line, strlen(line), report);
+    return config_load_text(config, NULL, line, strlen(line), report);
 }
 
 enum { RETAINED_SEGMENTS_MIN = 3 }; /* the one written, the one prepared, one to look back into */
@@ -233,7 +249,7 @@ static bool check_retention(const struct config *config, const struct config_rep
 
 enum { LOG_OVERHEAD_BYTES = 8192 }; /* more than a segment's and a batch's headers take */
 
-bool config_check(const struct config *config, const struct config_report *report)
+enum err config_check(const struct config *config, const struct config_report *report)
 {
     bool good = true;
     /* While a body of JSON is read, it takes up to 4.6 times its size; one that could never be read
@@ -265,7 +281,7 @@ bool config_check(const struct config *config, const struct config_report *repor
             config->log.segment_bytes, record_bytes_max + LOG_OVERHEAD_BYTES, LOG_OVERHEAD_BYTES);
         good = false;
     }
-    return check_retention(config, report) && good;
+    return check_retention(config, report) && good ? OK : ERR_INVALID;
 }
 
 static void print_string(FILE *out, const char *string)

@@ -7,6 +7,7 @@ import itertools
 import os
 import pathlib
 import random
+import subprocess
 
 import pytest
 
@@ -95,11 +96,32 @@ def start_or_refuse(tmp_path, system):
         return "serves"
     except Refused as refusal:
         code, text = refusal.args
-        if text.startswith("weaseldb: "):  # before it knows its settings
-            assert code in (1, 2), (code, text)
-        else:
-            assert code == 1 and ("level=error" in text or "out of memory" in text), (code, text)
+        assert code == 1 and ("level=error" in text or "out of memory" in text), (code, text)
         return "refused"
+
+
+@pytest.mark.parametrize("word", ["file", "set"])
+def test_settings_without_memory_are_no_mistake(tmp_path, word):
+    """Status 1, which may be tried again, and not 2, for which somebody has to look at the settings."""
+    (tmp_path / "weaseldb.toml").write_text("[http]\nport = 8080\n")
+    words = ["--config", "weaseldb.toml"] if word == "file" else ["--set", "http.port=8080"]
+
+    def check(system):
+        command = [wire.BUILD / "weaseldb", *words, "--check-config"]
+        return subprocess.run(command, cwd=tmp_path, env={**os.environ, **system.env}, capture_output=True, text=True)
+
+    system = BadSystem(tmp_path)
+    before = check(system)
+    assert (before.returncode, before.stdout) == (0, "The settings are right.\n")
+    refused = 0
+    for number in sample(system["malloc"].calls, word):
+        system.let_fail("malloc", number, count=1 << 30)
+        result = check(system)
+        if result.returncode:
+            refused += 1
+            assert result.returncode == 1, (describe("malloc", number), result)
+            assert result.stderr.startswith("weaseldb: ") and "out of memory" in result.stderr
+    assert refused > 0
 
 
 # ---- while it serves ----
