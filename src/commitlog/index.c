@@ -37,12 +37,11 @@ static void unlock(struct log_index *index)
     CHECK(pthread_mutex_unlock(&index->lock) == 0);
 }
 
-/* Forgets the segments whose versions are all before `first_version_kept`. */
-static void forget(struct log_index *index, uint64_t first_version_kept)
+/* Not by versions: segments of nothing but fences begin with the same one. */
+static void forget(struct log_index *index, uint64_t oldest)
 {
     size_t gone = 0;
-    while (gone + 1 < index->segment_count &&
-           index->segments[gone + 1].version <= first_version_kept) {
+    while (gone + 1 < index->segment_count && index->segments[gone].segment < oldest) {
         gone++;
     }
     if (gone == 0) {
@@ -64,7 +63,7 @@ static void forget(struct log_index *index, uint64_t first_version_kept)
 }
 
 enum err log_index_add_segment(struct log_index *index, const struct log_place *first,
-                               uint64_t first_version_kept)
+                               uint64_t oldest)
 {
     enum err err = OK;
     lock(index);
@@ -81,17 +80,17 @@ enum err log_index_add_segment(struct log_index *index, const struct log_place *
         CHECK(index->segment_count == 0 ||
               index->segments[index->segment_count - 1].segment + 1 == first->segment);
         index->segments[index->segment_count++] = *first;
-        forget(index, first_version_kept);
+        forget(index, oldest);
         index->passed_bytes = 0;
     }
     unlock(index);
     return err;
 }
 
-void log_index_forget(struct log_index *index, uint64_t first_version_kept)
+void log_index_forget(struct log_index *index, uint64_t oldest)
 {
     lock(index);
-    forget(index, first_version_kept);
+    forget(index, oldest);
     unlock(index);
 }
 

@@ -126,8 +126,10 @@ enum err log_segments_add(struct log *log, const struct log_segment *segment);
 /* The persist stage's: the file is durable under its name and gets its place in `state` and list.
  * Any error is final. */
 enum err log_segments_begin(struct log *log, const struct log_segment *segment);
-/* The oldest `count`, below the bound that `state` has. */
+/* The oldest `count`, below the bound that `state` has; under `state_lock`. */
 void log_segments_drop(struct log *log, size_t count);
+/* The number of the oldest; there is one. */
+uint64_t log_segments_oldest(struct log *log);
 
 /* retention.c */
 /* Removes what is to be removed; how many microseconds until there may be more, UINT64_MAX: only

@@ -110,7 +110,16 @@ void log_segments_drop(struct log *log, size_t count)
     atomic_fetch_sub(&log->segments, count);
     atomic_fetch_sub(&log->bytes, bytes);
     log_unlock(&log->view);
-    log_index_forget(&log->index, log_first_version(log));
+    log_index_forget(&log->index, log->state.oldest_segment);
+}
+
+uint64_t log_segments_oldest(struct log *log)
+{
+    log_lock(&log->view);
+    CHECK(log->list_count > 0);
+    uint64_t oldest = log->list[0].number;
+    log_unlock(&log->view);
+    return oldest;
 }
 
 /* ---- looked up by anyone ---- */

@@ -132,7 +132,7 @@ enum err log_begin_segment(struct log *log)
                                     .batch = log->next_batch,
                                     .version = first_version};
     if (err == OK) {
-        err = log_index_add_segment(&log->index, &first, log_first_version(log));
+        err = log_index_add_segment(&log->index, &first, log_segments_oldest(log));
     }
     log_preparer_go_on(log);
     if (err != OK) {
