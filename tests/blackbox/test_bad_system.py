@@ -13,6 +13,7 @@ import pytest
 
 import wire
 from bad_system import CALLS, BadSystem, describe
+from feed import Feed
 from logs import SETTINGS
 from test_commit import JSON, commit, committed, point, post, status, version, write
 
@@ -251,6 +252,49 @@ def test_serving_on_a_bad_system(tmp_path, call, error):
             wire.wait_for(lambda: rested(server) == quiet, lambda: (describe(call, number, error), quiet, levels(server)))
     finally:
         server.stop()
+
+
+def next_transaction(feed):
+    event = feed.next()
+    while event.kind == "progress":
+        event = feed.next()
+    return event
+
+
+def test_a_feed_goes_on_without_memory_for_shared_blocks(tmp_path):
+    """It encodes for itself."""
+    system = BadSystem(tmp_path)
+    with wire.weaseldb(cwd=tmp_path, env=system.env) as server:
+        with Feed(server, after=0) as feed:
+            assert committed(server, write("a")) == 1
+            assert next_transaction(feed).version == 1
+            system.let_fail("malloc", 0, count=1 << 30)
+            assert committed(server, write("b")) == 2
+            assert next_transaction(feed).version == 2
+            assert committed(server, write("c", "v" * 100_000)) == 3
+            assert next_transaction(feed).version == 3
+            assert system.mend("malloc")
+
+
+def test_a_feed_that_cannot_go_on_without_memory_is_told_to_come_back(tmp_path):
+    """To check a large batch takes some."""
+    system = BadSystem(tmp_path)
+    with wire.weaseldb("http.network_threads=1", cwd=tmp_path, env=system.env) as server:
+        assert committed(server, write("a", "v" * 400_000)) == 1
+        with Feed(server, after=1) as feed:
+            assert feed.next().kind == "progress"  # what a thread makes once is there
+        for number in range(10):  # the first calls are for the request
+            system.let_fail("aligned_alloc", number)
+            with Feed(server, after=0) as feed:
+                if feed.response.status == 200:
+                    event = next_transaction(feed)
+                    break
+        assert system.mend("aligned_alloc")
+        assert (event.kind, event.reason) == ("end", "failed")
+        wire.wait_for(lambda: b"the commit log cannot be read; a feed was ended" in server.stderr())
+        assert b"Cannot allocate memory" in server.stderr()
+        with Feed(server, after=0) as feed:
+            assert next_transaction(feed).version == 1
 
 
 @pytest.mark.parametrize("call", ["malloc", "calloc", "realloc", "aligned_alloc"])
