@@ -60,6 +60,9 @@ struct log_index {
 void log_index_init(struct log_index *index);
 void log_index_deinit(struct log_index *index);
 
+/* Any thread: makes sure that one more segment can be added. ERR_MEMORY. */
+enum err log_index_make_room(struct log_index *index) WARN_UNUSED;
+
 /* `first` is the place of the segment's first batch. Segments before number `oldest` are forgotten.
  * ERR_MEMORY. */
 enum err log_index_add_segment(struct log_index *index, const struct log_place *first,
