@@ -247,7 +247,15 @@ static bool check_retention(const struct config *config, const struct config_rep
     return good;
 }
 
-enum { LOG_OVERHEAD_BYTES = 8192 }; /* more than a segment's and a batch's headers take */
+/* More than a record's header with its request id takes; than a segment's and a batch's headers. */
+enum { RECORD_OVERHEAD_BYTES = 4096, LOG_OVERHEAD_BYTES = 4096 };
+
+uint64_t config_record_bytes_max(const struct config *config)
+{
+    /* A transaction takes less in the log than in any body, but for some bytes an operation. */
+    return (uint64_t)(config->http.max_body_bytes + 16 * config->commit.max_operations) +
+           RECORD_OVERHEAD_BYTES;
+}
 
 enum err config_check(const struct config *config, const struct config_report *report)
 {
@@ -270,15 +278,15 @@ enum err config_check(const struct config *config, const struct config_report *r
                 ring);
         good = false;
     }
-    /* A transaction takes less in the log than in any body, but for some bytes an operation. */
-    int64_t record_bytes_max = config->http.max_body_bytes + 16 * config->commit.max_operations;
-    if (config->log.segment_bytes < record_bytes_max + LOG_OVERHEAD_BYTES) {
+    int64_t segment_bytes_min = (int64_t)config_record_bytes_max(config) + LOG_OVERHEAD_BYTES;
+    if (config->log.segment_bytes < segment_bytes_min) {
         mistake(
             report,
             "log.segment_bytes = %" PRId64 ": must be at least %" PRId64
             ", or the largest transaction would not fit (http.max_body_bytes, 16 bytes for each "
             "of commit.max_operations, and %d)",
-            config->log.segment_bytes, record_bytes_max + LOG_OVERHEAD_BYTES, LOG_OVERHEAD_BYTES);
+            config->log.segment_bytes, segment_bytes_min,
+            RECORD_OVERHEAD_BYTES + LOG_OVERHEAD_BYTES);
         good = false;
     }
     return check_retention(config, report) && good ? OK : ERR_INVALID;

@@ -108,6 +108,10 @@ enum err config_set(struct config *config, const char *assignment,
 /* What must hold between settings. */
 enum err config_check(const struct config *config, const struct config_report *report) WARN_UNUSED;
 
+/* The most that one transaction takes in the log, whatever its body: from max_body_bytes and
+ * max_operations. */
+uint64_t config_record_bytes_max(const struct config *config);
+
 /* As TOML that config_load_file() reads back to the same settings. */
 void config_print(const struct config *config, FILE *out);
 

@@ -15,6 +15,7 @@ import wire
 from bad_system import CALLS, BadSystem, describe
 from feed import Feed
 from logs import SETTINGS
+from test_disk import fill
 from test_commit import JSON, commit, committed, point, post, status, version, write
 
 pytestmark = pytest.mark.skipif(wire.SANITIZED, reason="sanitizers want to be the first library")
@@ -252,6 +253,64 @@ def test_serving_on_a_bad_system(tmp_path, call, error):
             wire.wait_for(lambda: rested(server) == quiet, lambda: (describe(call, number, error), quiet, levels(server)))
     finally:
         server.stop()
+
+
+def refused_segments(server, known, size, words, error):
+    """The next segment cannot be made: answer, readiness and log say why, and nothing else has happened."""
+    answer = commit(server, write("k", "v" * size))
+    assert (answer.status, answer.json()["outcome"]) == (503, "not_committed")
+    assert words in answer.json()["detail"]
+    ready = server.get("/readyz")
+    assert ready.status == 503 and error in ready.json()["detail"]
+    checks = server.get("/readyz?verbose").json()["checks"]
+    assert {"name": "writable", "ok": False, "error": error} in checks
+    assert server.metric("weaseldb_log_writable") == 0
+    warnings = [line for line in server.stderr().decode().splitlines() if "the next segment of the commit log cannot be made" in line]
+    assert len(warnings) == 1 and error in warnings[0]
+    assert version(server) == known[-1]["version"]
+
+
+@pytest.mark.parametrize(
+    "error, words", [(errno.EMFILE, "too many open files"), (errno.ENFILE, "too many open files"), (errno.ENOMEM, "no memory")]
+)
+def test_a_segment_that_cannot_be_made_is_named(tmp_path, error, words):
+    """The one that is prepared is begun all the same: that takes no further descriptor."""
+    system = BadSystem(tmp_path)
+    with start(tmp_path, system.env) as server:
+        assert committed(server, write("k", "v" * 40000)) == 1
+        assert committed(server, write("k", "v" * 40000)) == 2
+        wire.wait_for(lambda: server.metric("weaseldb_log_next_segment_prepared") == 1)
+        system.let_fail("openat", 0, error, count=1 << 30)
+        known = fill(server)
+        assert len(known) > 30  # more than the rest of the first segment takes
+        refused_segments(server, known, 40_000, words, os.strerror(error))
+        system.mend("openat")
+        wire.wait_for(lambda: server.get("/readyz").status == 200)
+        wire.wait_for(lambda: b"could be made again" in server.stderr())
+        serves(server)
+    with start(tmp_path, {}) as server:
+        assert status(server, "fill-7")["version"] == known[7]["version"]
+
+
+def test_commits_need_no_more_memory_for_the_log(tmp_path):
+    """However large they are; and the list of segments grows before anything is promised."""
+    system = BadSystem(tmp_path)
+    settings = ("log.segment_bytes=1048576", "http.max_body_bytes=524288", "commit.max_operations=1000")
+    with wire.weaseldb(*settings, cwd=tmp_path, env=system.env) as server:
+        system.let_fail("realloc", 0, count=1 << 30)
+        known = []
+        while True:
+            answer = commit(server, write("k", "v" * 380_000), request_id=f"large-{len(known)}")
+            if answer.status != 200:
+                break
+            known.append(answer.json())
+            assert len(known) < 1000
+        assert len(known) > 100  # two of them fill a segment, and there is room in the list for 64
+        refused_segments(server, known, 380_000, "no memory", os.strerror(errno.ENOMEM))
+        assert system.mend("realloc")
+        wire.wait_for(lambda: server.get("/readyz").status == 200)
+        serves(server)
+        assert status(server, f"large-{len(known)}")["status"] == "not_committed"
 
 
 def next_transaction(feed):
