@@ -51,7 +51,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     size_t text_size = 0;
     mistakes = 0;
     config_init(&config);
-    bool good = config_load_text(&config, "input", (const char *)data, size, &report);
+    bool good = config_load_text(&config, "input", (const char *)data, size, &report) == OK;
     CHECK(good == (mistakes == 0));
     check_ranges(&config);
     if (!good) {
@@ -62,7 +62,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     config_print(&config, out);
     CHECK(fclose(out) == 0);
     config_init(&again);
-    CHECK(config_load_text(&again, "printed", text, text_size, &report));
+    CHECK(config_load_text(&again, "printed", text, text_size, &report) == OK);
     config_compare(&config, &again, any_difference, NULL);
     free(text);
     return 0;

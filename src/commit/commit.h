@@ -68,6 +68,7 @@ struct commit_entry {
     uint32_t *conflicts;   /* in the arena of the request */
     uint64_t version;      /* committed: its own; else one to read at, set by release */
     size_t reserved_bytes; /* of the log */
+    int space_error;       /* OUTCOME_NO_SPACE: why, as errno; 0: too much is promised */
     struct request_id *slot;
     struct request_id_name name;
     struct bytes request_id;
@@ -116,7 +117,8 @@ struct txn_result commit_entry_result(const struct commit_service *service,
 
 /* Any thread. */
 struct txn_version_info commit_version_info(const struct commit_service *service);
-bool commit_is_writable(const struct commit_service *service);
+/* NULL: a commit of any size finds space, as far as is known now. Else why not, in words. */
+const char *commit_why_not_writable(const struct commit_service *service);
 
 /* Numbers for metrics, each of about now. */
 struct commit_stats {

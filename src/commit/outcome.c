@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 
+#include <errno.h>
 #include <string.h>
 
 struct answer {
@@ -44,6 +45,27 @@ static const struct answer ANSWERS[OUTCOME_COUNT] = {
                         true},
 };
 
+/* Static texts: results of a batch have no memory of their own for it. */
+static const char *no_space_detail(int error)
+{
+#define NOT_MADE(why) "The next segment of the commit log cannot be made: " why "; try again later."
+    switch (error) {
+    case EMFILE:
+        return NOT_MADE("the server has too many open files");
+    case ENFILE:
+        return NOT_MADE("the system has too many open files");
+    case ENOMEM:
+        return NOT_MADE("there is no memory");
+    case 0:
+    case ENOSPC:
+    case EDQUOT:
+        return ANSWERS[OUTCOME_NO_SPACE].detail;
+    default:
+        return NOT_MADE("the server's log says why");
+    }
+#undef NOT_MADE
+}
+
 struct txn_result commit_entry_result(const struct commit_service *service,
                                       const struct commit_entry *entry)
 {
@@ -56,7 +78,8 @@ struct txn_result commit_entry_result(const struct commit_service *service,
         .http_status = answer->http_status,
         .status = is_silent ? "unknown" : answer->status,
         .reason = answer->reason,
-        .detail = answer->detail,
+        .detail = entry->outcome == OUTCOME_NO_SPACE ? no_space_detail(entry->space_error)
+                                                     : answer->detail,
         .request_id = entry->request_id,
         .leader = has_leader ? bytes_of(service->leader, service->leader_size) : bytes_of(NULL, 0),
         .has_version = answer->http_status == 409 || entry->outcome == OUTCOME_COMMITTED,

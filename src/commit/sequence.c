@@ -34,6 +34,7 @@ static bool reserve_log(struct commit_service *service, struct commit_entry *ent
         entry_record(entry, kind == LOG_RESERVE_FENCE ? LOG_RECORD_FENCE : LOG_RECORD_COMMIT);
     size_t bytes = log_record_bytes(&record);
     if (!log_try_reserve(service->log, bytes, kind)) {
+        entry->space_error = log_prepare_error(service->log);
         entry_decide(entry, OUTCOME_NO_SPACE);
         return false;
     }

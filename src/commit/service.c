@@ -173,9 +173,13 @@ struct txn_version_info commit_version_info(const struct commit_service *service
     };
 }
 
-bool commit_is_writable(const struct commit_service *service)
+const char *commit_why_not_writable(const struct commit_service *service)
 {
-    return !commit_has_failed(service) && log_is_writable(service->log);
+    if (commit_has_failed(service)) {
+        return "it has failed";
+    }
+    int error = log_prepare_error(service->log);
+    return error == 0 || log_is_writable(service->log) ? NULL : strerror(error);
 }
 
 struct commit_stats commit_stats(const struct commit_service *service)

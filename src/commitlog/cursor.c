@@ -226,16 +226,11 @@ static enum log_cursor_result header_here(struct log_cursor_reader *reader,
     return follows ? LOG_CURSOR_BATCH : LOG_CURSOR_DAMAGED;
 }
 
-enum log_cursor_result log_cursor_peek(struct log_cursor_reader *reader, struct log_cursor *cursor,
-                                       uint64_t durable, struct log_batch_header *out)
+/* The header at the cursor, or at the beginning of the next segment. */
+static enum log_cursor_result peek(struct log_cursor_reader *reader, struct log_cursor *cursor,
+                                   uint64_t durable, struct log_batch_header *out)
 {
     struct log_batch_header header;
-    if (durable > reader->durable) {
-        reader->durable = durable;
-    }
-    if (cursor->place.version > durable) {
-        return LOG_CURSOR_END;
-    }
     enum log_cursor_result result = header_here(reader, cursor, &header);
     if (result == LOG_CURSOR_END) {
         struct log_cursor next;
@@ -264,6 +259,35 @@ enum log_cursor_result log_cursor_peek(struct log_cursor_reader *reader, struct 
     }
     *out = header;
     return LOG_CURSOR_BATCH;
+}
+
+/* What stood at the cursor has been removed. That was nothing but fences when the version that is
+ * looked for is still there: goes to where it is. */
+static bool skip_removed(struct log_cursor_reader *reader, struct log_cursor *cursor)
+{
+    struct log_place place;
+    if (!log_index_find(&reader->log->index, cursor->place.version, &place) ||
+        place.segment <= cursor->place.segment || place.version != cursor->place.version) {
+        return false;
+    }
+    cursor->place = place;
+    return true;
+}
+
+enum log_cursor_result log_cursor_peek(struct log_cursor_reader *reader, struct log_cursor *cursor,
+                                       uint64_t durable, struct log_batch_header *out)
+{
+    enum log_cursor_result result;
+    if (durable > reader->durable) {
+        reader->durable = durable;
+    }
+    if (cursor->place.version > durable) {
+        return LOG_CURSOR_END;
+    }
+    do {
+        result = peek(reader, cursor, durable, out);
+    } while (result == LOG_CURSOR_GONE && skip_removed(reader, cursor));
+    return result;
 }
 
 void log_cursor_skip(struct log_cursor *cursor, const struct log_batch_header *header)

@@ -56,8 +56,8 @@ uint64_t log_cursor_reader_loaded_bytes(const struct log_cursor_reader *reader);
 bool log_cursor_open(struct log_cursor_reader *reader, uint64_t after, struct log_cursor *out);
 
 /* The header of the next batch, which is durable as a whole; the cursor may move into the next
- * segment for it. `durable` must not go back from call to call of a reader. Anything but
- * LOG_CURSOR_BATCH leaves *out as it is. */
+ * segment for it, and over removed ones that held no version behind it. `durable` must not go back
+ * from call to call of a reader. Anything but LOG_CURSOR_BATCH leaves *out as it is. */
 enum log_cursor_result log_cursor_peek(struct log_cursor_reader *reader, struct log_cursor *cursor,
                                        uint64_t durable, struct log_batch_header *out);
 

@@ -37,12 +37,11 @@ static void unlock(struct log_index *index)
     CHECK(pthread_mutex_unlock(&index->lock) == 0);
 }
 
-/* Forgets the segments whose versions are all before `first_version_kept`. */
-static void forget(struct log_index *index, uint64_t first_version_kept)
+/* Not by versions: segments of nothing but fences begin with the same one. */
+static void forget(struct log_index *index, uint64_t oldest)
 {
     size_t gone = 0;
-    while (gone + 1 < index->segment_count &&
-           index->segments[gone + 1].version <= first_version_kept) {
+    while (gone + 1 < index->segment_count && index->segments[gone].segment < oldest) {
         gone++;
     }
     if (gone == 0) {
@@ -63,40 +62,55 @@ static void forget(struct log_index *index, uint64_t first_version_kept)
     }
 }
 
-enum err log_index_add_segment(struct log_index *index, const struct log_place *first,
-                               uint64_t first_version_kept)
+/* Under `lock`: room for one more segment. */
+static enum err make_segment_room(struct log_index *index)
 {
-    enum err err = OK;
-    lock(index);
-    if (index->segment_count == index->segment_capacity) {
-        size_t capacity = index->segment_capacity == 0 ? 64 : index->segment_capacity * 2;
-        struct log_place *larger = realloc(index->segments, capacity * sizeof *larger);
-        err = larger == NULL ? ERR_MEMORY : OK;
-        if (larger != NULL) {
-            index->segments = larger;
-            index->segment_capacity = capacity;
-        }
+    if (index->segment_count < index->segment_capacity) {
+        return OK;
     }
+    size_t capacity = index->segment_capacity == 0 ? 64 : index->segment_capacity * 2;
+    struct log_place *larger = realloc(index->segments, capacity * sizeof *larger);
+    if (larger == NULL) {
+        return ERR_MEMORY;
+    }
+    index->segments = larger;
+    index->segment_capacity = capacity;
+    return OK;
+}
+
+enum err log_index_make_room(struct log_index *index)
+{
+    lock(index);
+    enum err err = make_segment_room(index);
+    unlock(index);
+    return err;
+}
+
+enum err log_index_add_segment(struct log_index *index, const struct log_place *first,
+                               uint64_t oldest)
+{
+    lock(index);
+    enum err err = make_segment_room(index);
     if (err == OK) {
         CHECK(index->segment_count == 0 ||
               index->segments[index->segment_count - 1].segment + 1 == first->segment);
         index->segments[index->segment_count++] = *first;
-        forget(index, first_version_kept);
+        forget(index, oldest);
         index->passed_bytes = 0;
     }
     unlock(index);
     return err;
 }
 
-void log_index_forget(struct log_index *index, uint64_t first_version_kept)
+void log_index_forget(struct log_index *index, uint64_t oldest)
 {
     lock(index);
-    forget(index, first_version_kept);
+    forget(index, oldest);
     unlock(index);
 }
 
 /* Room for one more point. False: there is no memory for it, which only makes searches longer. */
-static bool make_room(struct log_index *index)
+static bool make_point_room(struct log_index *index)
 {
     if (index->point_count == LOG_INDEX_POINTS_MAX) {
         for (size_t i = 0; i < LOG_INDEX_POINTS_MAX / 2; i++) {
@@ -121,7 +135,7 @@ static bool make_room(struct log_index *index)
 void log_index_note_batch(struct log_index *index, const struct log_place *place, uint64_t bytes)
 {
     if (index->passed_bytes >= index->spacing_bytes && pthread_mutex_trylock(&index->lock) == 0) {
-        if (make_room(index)) {
+        if (make_point_room(index)) {
             index->points[index->point_count++] =
                 (struct log_index_point){.segment = place->segment,
                                          .offset = place->offset,

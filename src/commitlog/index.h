@@ -60,13 +60,16 @@ struct log_index {
 void log_index_init(struct log_index *index);
 void log_index_deinit(struct log_index *index);
 
-/* `first` is the place of the segment's first batch. What is wholly before `first_version_kept` is
- * forgotten. ERR_MEMORY. */
-enum err log_index_add_segment(struct log_index *index, const struct log_place *first,
-                               uint64_t first_version_kept) WARN_UNUSED;
+/* Any thread: makes sure that one more segment can be added. ERR_MEMORY. */
+enum err log_index_make_room(struct log_index *index) WARN_UNUSED;
 
-/* Any thread: forgets what is wholly before `first_version_kept`. */
-void log_index_forget(struct log_index *index, uint64_t first_version_kept);
+/* `first` is the place of the segment's first batch. Segments before number `oldest` are forgotten.
+ * ERR_MEMORY. */
+enum err log_index_add_segment(struct log_index *index, const struct log_place *first,
+                               uint64_t oldest) WARN_UNUSED;
+
+/* Any thread: forgets the segments before number `oldest`, but not the last one there is. */
+void log_index_forget(struct log_index *index, uint64_t oldest);
 
 /* A batch of `bytes` stands at `place`. */
 void log_index_note_batch(struct log_index *index, const struct log_place *place, uint64_t bytes);

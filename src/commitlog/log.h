@@ -10,6 +10,9 @@
  * Whatever log_sync() has returned OK for survives power loss. The first error of log_append() or
  * log_sync() is final: what is on the disk is not known, and only recovery may decide.
  *
+ * Memory:   all that appending takes is there from open on, or made with the next segment: without
+ *           memory there is none, and no promise of space.
+ *
  * Runs on:  open and close: one thread, while nothing else uses the log. log_try_reserve(): the
  *           sequence stage's thread. log_append(), log_sync(): the persist stage's. The rest: any.
  *           One helper thread prepares the next segment, another removes old ones (retention.h).
@@ -38,7 +41,12 @@ enum log_durability { LOG_DURABILITY_SYNC, LOG_DURABILITY_NONE };
 struct log_config {
     uint64_t segment_bytes; /* of segments to come */
     enum log_durability durability;
+    uint64_t record_bytes_max; /* of the records to come; 0: what fits a segment */
     struct log_retention_config retention;
+    /* Called on the thread that prepares segments when that begins to fail (errno), fails for
+     * another reason, or is good again (0). NULL: nobody wants to know. */
+    void (*prepare_error)(void *context, int error);
+    void *context;
     bool by_hand;        /* no helper threads: log_prepare_step() prepares, nothing retains */
     uint64_t new_log_id; /* of a log that is made; 0: drawn at random */
 };
@@ -85,9 +93,9 @@ bool log_try_reserve(struct log *log, size_t bytes, enum log_reserve kind);
 /* Any thread: gives a promise back that will not be used. */
 void log_release(struct log *log, size_t bytes);
 
-/* Adds a record, with the space reserved for it, to the open batch; copies it. Versions of commits
- * have no gaps. `now_us` is for batches that outgrow a limit; it never goes back. ERR_SYSTEM:
- * final. */
+/* Adds a record (of record_bytes_max at most), with the space reserved for it, to the open batch;
+ * copies it. Versions of commits have no gaps. `now_us` is for batches that outgrow a limit; it
+ * never goes back. ERR_SYSTEM: final. */
 enum err log_append(struct log *log, const struct log_record *record, uint64_t now_us) WARN_UNUSED;
 /* Writes the open batch and makes it durable. `now_us` never goes back. ERR_SYSTEM: final. */
 enum err log_sync(struct log *log, uint64_t now_us) WARN_UNUSED;
@@ -137,8 +145,11 @@ void log_segment_name(uint64_t first_version, uint32_t ordinal, char out[STORAGE
  * the helper does that by himself. */
 void log_prepare_step(struct log *log);
 
-/* Whether commits find space now. */
+/* Whether commits of any size find space, as far as is known now. */
 bool log_is_writable(const struct log *log);
+
+/* Why the next segment could not be made at the last try, as errno; 0: nothing has failed. */
+int log_prepare_error(const struct log *log);
 
 struct log_stats {
     uint64_t segments;      /* files of the log */

@@ -50,7 +50,7 @@ struct log {
     uint64_t last_us;
     char *batch; /* header and records of the open batch */
     size_t batch_bytes;
-    size_t batch_capacity;
+    size_t batch_capacity; /* of the largest batch, and of the zeros behind it */
     size_t batch_reserved; /* what its records had reserved */
     uint32_t batch_count;
     uint64_t batch_first_version;
@@ -81,9 +81,8 @@ struct log {
     size_t list_capacity;
 
     /* Under `state_lock` alone. */
-    bool state_is_set_aside; /* state.tmp has its full size, so the next replacement needs no
-                                space */
-    bool state_unknown;      /* a replacement failed half way: nobody may replace it again */
+    struct storage_file *state_spare; /* state.tmp, in its full size; NULL: none is set aside */
+    bool state_unknown; /* a replacement failed half way: nobody may replace it again */
 
     /* The thread of retention; under `view`. */
     struct thread retainer;
@@ -101,19 +100,21 @@ struct log {
     pthread_cond_t changed;
     bool wanted; /* a segment shall be prepared */
     bool stopping;
-    bool failed_once; /* the last try has failed */
-    bool is_taken;    /* what was prepared is being named: its old name and `state` are in use */
+    _Atomic int prepare_error; /* of the last try; read without the lock too */
+    bool is_taken; /* what was prepared is being named: its old name and `state` are in use */
     struct storage_file *prepared; /* zeroed and synced; NULL: none */
 };
 
 /* state.c */
 /* ERR_CLOSED: there is none. ERR_INVALID: it is damaged, or of another format. */
 enum err log_state_load(struct storage *storage, struct log_state *out);
-/* Durable on OK. ERR_SYSTEM: the old one stands. ERR_CLOSED: one of the two does. `is_set_aside`:
- * log_state_store_spare() has succeeded since the last call. */
-enum err log_state_store(struct storage *storage, const struct log_state *state, bool is_set_aside);
-/* Makes sure that the next log_state_store() needs no space of the disk. */
-enum err log_state_store_spare(struct storage *storage);
+/* Durable on OK. ERR_SYSTEM: the old one stands. ERR_CLOSED: one of the two does. `spare` is
+ * closed: what log_state_open_spare() has made, or NULL. */
+enum err log_state_store(struct storage *storage, const struct log_state *state,
+                         struct storage_file *spare);
+/* Makes what the next log_state_store() writes to: with it, that needs neither space of the disk
+ * nor a descriptor nor memory. */
+enum err log_state_open_spare(struct storage *storage, struct storage_file **out);
 
 /* segment_list.c */
 void log_lock(pthread_mutex_t *lock);
@@ -121,13 +122,17 @@ void log_unlock(pthread_mutex_t *lock);
 /* Under `state_lock`: `next` becomes durable, then visible. Errors as log_state_store(). */
 enum err log_state_replace(struct log *log, const struct log_state *next);
 enum err log_state_set_aside(struct log *log);
+/* Makes sure that one more can be added. ERR_MEMORY. */
+enum err log_segments_make_room(struct log *log);
 /* ERR_MEMORY. */
 enum err log_segments_add(struct log *log, const struct log_segment *segment);
 /* The persist stage's: the file is durable under its name and gets its place in `state` and list.
  * Any error is final. */
 enum err log_segments_begin(struct log *log, const struct log_segment *segment);
-/* The oldest `count`, below the bound that `state` has. */
+/* The oldest `count`, below the bound that `state` has; under `state_lock`. */
 void log_segments_drop(struct log *log, size_t count);
+/* The number of the oldest; there is one. */
+uint64_t log_segments_oldest(struct log *log);
 
 /* retention.c */
 /* Removes what is to be removed; how many microseconds until there may be more, UINT64_MAX: only
@@ -138,6 +143,8 @@ void log_retainer_stop(struct log *log);
 void log_retainer_wake(struct log *log);
 
 /* writer.c */
+/* Once the first segment to be written to is known. ERR_MEMORY. */
+enum err log_make_batch(struct log *log);
 enum err log_begin_segment(struct log *log);
 
 /* prepare.c */

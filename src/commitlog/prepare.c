@@ -4,9 +4,10 @@
  * batches write no metadata and find their space certain.
  *
  * The persist stage asks soon after it has begun a segment. The helper writes in pieces,
- * each synced, so that it never holds a commit's sync up by more than one piece. Without space it
- * removes what it has and tries again after a pause; so commits go on by themselves when space is
- * there again.
+ * each synced, so that it never holds a commit's sync up by more than one piece. All that beginning
+ * the segment takes is made now, so that it fails where nothing has been promised yet. Without
+ * space (or descriptors, or memory) it removes what it has and tries again after a pause; so
+ * commits go on by themselves when there is some again.
  *
  * What is prepared has a name of its own until it becomes a segment. While it is being renamed, the
  * helper keeps its hands off that name, or it would empty the segment that is being begun.
@@ -57,6 +58,12 @@ enum err log_prepare_now(struct log *log, struct storage_file **out)
     /* Beginning the segment replaces `state`, and must find space for that too. */
     enum err err = WEASEL_BUG(room_for_state_not_made) ? OK : log_state_set_aside(log);
     if (err == OK) {
+        err = log_segments_make_room(log);
+    }
+    if (err == OK) {
+        err = log_index_make_room(&log->index);
+    }
+    if (err == OK) {
         err = operations->open(log->storage, LOG_PREPARED_NAME, true, &file);
     }
     if (err != OK) {
@@ -102,9 +109,12 @@ static void pause_until_next_try(struct log *log)
 static bool prepare_once(struct log *log)
 {
     struct storage_file *file;
-    bool good = log_prepare_now(log, &file) == OK;
+    enum err err = log_prepare_now(log, &file);
+    bool good = err == OK;
+    int error = good ? 0 : err == ERR_SYSTEM ? errno : err == ERR_MEMORY ? ENOMEM : ECANCELED;
     CHECK(pthread_mutex_lock(&log->lock) == 0);
-    log->failed_once = !good;
+    /* relaxed: a number by itself; writers are under the lock */
+    int before = atomic_exchange_explicit(&log->prepare_error, error, memory_order_relaxed);
     if (good) {
         log->prepared = file;
         log->wanted = false;
@@ -114,7 +124,16 @@ static bool prepare_once(struct log *log)
     }
     CHECK(pthread_cond_broadcast(&log->changed) == 0);
     CHECK(pthread_mutex_unlock(&log->lock) == 0);
+    if (error != before && err != ERR_CLOSED && log->config.prepare_error != NULL) {
+        log->config.prepare_error(log->config.context, error);
+    }
     return good;
+}
+
+int log_prepare_error(const struct log *log)
+{
+    /* relaxed: a number of about now; pairs with nothing */
+    return atomic_load_explicit(&log->prepare_error, memory_order_relaxed);
 }
 
 static void preparer_run(void *argument)
@@ -141,7 +160,7 @@ void log_prepare_step(struct log *log)
 /* Under `lock`: until there is one, or a try has failed. */
 static void wait_for_prepared(struct log *log)
 {
-    while (log->prepared == NULL && !log->failed_once && !log->stopping) {
+    while (log->prepared == NULL && log_prepare_error(log) == 0 && !log->stopping) {
         if (log->config.by_hand && log->is_taken) {
             return; /* nobody is there to go on */
         }

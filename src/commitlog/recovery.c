@@ -570,6 +570,10 @@ static enum err begin(struct recovery *recovery)
     if (err != OK) {
         return err;
     }
+    err = log_make_batch(log);
+    if (err != OK) {
+        return refuse_system(recovery, err, "a buffer for batches");
+    }
     if (log->segment == NULL) {
         atomic_store(&log->first_version, 1);
         err = log_prepare_now(log, &log->prepared);
@@ -670,6 +674,9 @@ void log_close(struct log *log)
     log_preparer_stop(log);
     if (log->segment != NULL) {
         log->storage->operations->close(log->storage, log->segment);
+    }
+    if (log->state_spare != NULL) {
+        log->storage->operations->close(log->storage, log->state_spare);
     }
     CHECK(pthread_mutex_destroy(&log->lock) == 0);
     CHECK(pthread_cond_destroy(&log->changed) == 0);

@@ -424,14 +424,14 @@ enum err log_repair_apply(struct storage *storage, struct storage *removed,
         (repair->is_segment_changed || repair->first_removed < repair->segments.count)) {
         struct log_state under_repair = repair->state;
         under_repair.newest_segment = LOG_SEGMENT_UNDER_REPAIR;
-        err = log_state_store(storage, &under_repair, false); /* 2 */
+        err = log_state_store(storage, &under_repair, NULL); /* 2 */
         *out_begun = err != ERR_SYSTEM;
         if (err == OK) {
             err = change_segments(storage, removed, removed_name, repair);
         }
     }
     if (err == OK) {
-        err = log_state_store(storage, &repair->state, false); /* 5 */
+        err = log_state_store(storage, &repair->state, NULL); /* 5 */
     }
     return err == OK ? OK : ERR_SYSTEM;
 }

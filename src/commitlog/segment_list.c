@@ -26,8 +26,8 @@ enum err log_state_replace(struct log *log, const struct log_state *next)
     if (log->state_unknown) {
         return ERR_CLOSED;
     }
-    enum err err = log_state_store(log->storage, next, log->state_is_set_aside);
-    log->state_is_set_aside = false;
+    enum err err = log_state_store(log->storage, next, log->state_spare);
+    log->state_spare = NULL;
     if (err != OK) {
         log->state_unknown = err == ERR_CLOSED;
         return err;
@@ -42,28 +42,41 @@ enum err log_state_set_aside(struct log *log)
 {
     enum err err = OK;
     log_lock(&log->state_lock);
-    if (!log->state_is_set_aside && !log->state_unknown) {
-        err = log_state_store_spare(log->storage);
-        log->state_is_set_aside = err == OK;
+    if (log->state_spare == NULL && !log->state_unknown) {
+        err = log_state_open_spare(log->storage, &log->state_spare);
     }
     log_unlock(&log->state_lock);
     return err;
 }
 
+/* Under `view`. */
+static enum err make_room(struct log *log)
+{
+    if (log->list_count < log->list_capacity) {
+        return OK;
+    }
+    size_t capacity = log->list_capacity == 0 ? 64 : log->list_capacity * 2;
+    struct log_segment *larger = realloc(log->list, capacity * sizeof *larger);
+    if (larger == NULL) {
+        return ERR_MEMORY;
+    }
+    log->list = larger;
+    log->list_capacity = capacity;
+    return OK;
+}
+
+enum err log_segments_make_room(struct log *log)
+{
+    log_lock(&log->view);
+    enum err err = make_room(log);
+    log_unlock(&log->view);
+    return err;
+}
+
 enum err log_segments_add(struct log *log, const struct log_segment *segment)
 {
-    enum err err = OK;
     log_lock(&log->view);
-    if (log->list_count == log->list_capacity) {
-        size_t capacity = log->list_capacity == 0 ? 64 : log->list_capacity * 2;
-        struct log_segment *larger = realloc(log->list, capacity * sizeof *larger);
-        if (larger == NULL) {
-            err = ERR_MEMORY;
-        } else {
-            log->list = larger;
-            log->list_capacity = capacity;
-        }
-    }
+    enum err err = make_room(log);
     if (err == OK) {
         CHECK(log->list_count == 0 || log->list[log->list_count - 1].number + 1 == segment->number);
         log->list[log->list_count++] = *segment;
@@ -110,7 +123,16 @@ void log_segments_drop(struct log *log, size_t count)
     atomic_fetch_sub(&log->segments, count);
     atomic_fetch_sub(&log->bytes, bytes);
     log_unlock(&log->view);
-    log_index_forget(&log->index, log_first_version(log));
+    log_index_forget(&log->index, log->state.oldest_segment);
+}
+
+uint64_t log_segments_oldest(struct log *log)
+{
+    log_lock(&log->view);
+    CHECK(log->list_count > 0);
+    uint64_t oldest = log->list[0].number;
+    log_unlock(&log->view);
+    return oldest;
 }
 
 /* ---- looked up by anyone ---- */

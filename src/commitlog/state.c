@@ -25,8 +25,9 @@
  *
  * Whoever reads it encodes what was found and compares all bytes.
  *
- * Space: the temporary file is set aside ahead, full of zeros and synced, so that a full disk
- * neither stops the switch to a prepared segment nor a removal that makes room.
+ * Space: the temporary file is set aside ahead, full of zeros, synced and open, so that neither a
+ * full disk nor a want of descriptors or memory stops the switch to a prepared segment or a removal
+ * that makes room.
  */
 #include "commitlog/log_internal.h"
 
@@ -132,39 +133,41 @@ enum err log_state_load(struct storage *storage, struct log_state *out)
     return size == STATE_BYTES && decode(bytes, out) ? OK : ERR_INVALID;
 }
 
-/* Makes state.tmp hold `bytes`, synced. When that fails, there is none. */
-static enum err write_temporary(struct storage *storage, const char bytes[STATE_BYTES], bool create)
+/* Makes state.tmp, `file`, hold `bytes`, synced. When that fails, there is none, and it is closed.
+ */
+static enum err fill(struct storage *storage, struct storage_file *file,
+                     const char bytes[STATE_BYTES])
 {
     const struct storage_operations *operations = storage->operations;
-    struct storage_file *file;
-    enum err err = operations->open(storage, LOG_STATE_TEMPORARY_NAME, create, &file);
-    if (err == ERR_CLOSED) {
-        err = operations->open(storage, LOG_STATE_TEMPORARY_NAME, true, &file);
-    }
-    if (err != OK) {
-        return err;
-    }
-    err = operations->write(storage, file, 0, bytes, STATE_BYTES);
+    enum err err = operations->write(storage, file, 0, bytes, STATE_BYTES);
     if (err == OK) {
         err = operations->sync(storage, file);
     }
-    int saved_errno = errno;
-    operations->close(storage, file);
     if (err != OK) {
+        int saved_errno = errno;
+        operations->close(storage, file);
         (void)operations->unlink(storage, LOG_STATE_TEMPORARY_NAME);
+        errno = saved_errno;
     }
-    errno = saved_errno;
     return err;
 }
 
-enum err log_state_store(struct storage *storage, const struct log_state *state, bool is_set_aside)
+enum err log_state_store(struct storage *storage, const struct log_state *state,
+                         struct storage_file *spare)
 {
     char bytes[STATE_BYTES];
+    struct storage_file *file = spare;
+    enum err err = spare != NULL
+                       ? OK
+                       : storage->operations->open(storage, LOG_STATE_TEMPORARY_NAME, true, &file);
     encode(state, bytes);
-    enum err err = write_temporary(storage, bytes, !is_set_aside);
+    if (err == OK) {
+        err = fill(storage, file, bytes);
+    }
     if (err != OK) {
         return err;
     }
+    storage->operations->close(storage, file);
     err = storage->operations->rename(storage, LOG_STATE_TEMPORARY_NAME, LOG_STATE_NAME);
     if (err == OK) {
         err = storage->operations->sync_directory(storage);
@@ -172,10 +175,18 @@ enum err log_state_store(struct storage *storage, const struct log_state *state,
     return err == OK ? OK : ERR_CLOSED;
 }
 
-enum err log_state_store_spare(struct storage *storage)
+enum err log_state_open_spare(struct storage *storage, struct storage_file **out)
 {
     static const char zeros[STATE_BYTES];
-    return write_temporary(storage, zeros, true);
+    struct storage_file *file;
+    enum err err = storage->operations->open(storage, LOG_STATE_TEMPORARY_NAME, true, &file);
+    if (err == OK) {
+        err = fill(storage, file, zeros);
+    }
+    if (err == OK) {
+        *out = file;
+    }
+    return err;
 }
 
 void log_segment_name(uint64_t first_version, uint32_t ordinal, char out[STORAGE_NAME_BYTES])

@@ -21,7 +21,6 @@
 #include <stdlib.h>
 
 enum {
-    BATCH_BYTES_MIN = 64 << 10, /* first size of the buffer */
     PAGE_BYTES = 4096,
     PREPARE_SHARE = 16, /* so much of a segment is used when the next one is prepared */
 };
@@ -73,15 +72,35 @@ void log_release(struct log *log, size_t bytes)
     CHECK(before >= bytes);
 }
 
+/* The largest record that is to be expected. */
+static uint64_t record_bytes_max(const struct log *log)
+{
+    return log->config.record_bytes_max > 0 ? log->config.record_bytes_max
+                                            : log->config.segment_bytes;
+}
+
 bool log_is_writable(const struct log *log)
 {
     /* relaxed: numbers of about now */
     uint64_t left = atomic_load_explicit(&log->left, memory_order_relaxed);
     /* relaxed: as above */
     uint64_t reserved = atomic_load_explicit(&log->reserved, memory_order_relaxed);
-    /* relaxed: as above */
-    return left > reserved + LOG_RESERVE_BYTES + log->config.segment_bytes / 16 ||
-           atomic_load_explicit(&log->prepared_bytes, memory_order_relaxed) > 0;
+    return log_prepare_error(log) == 0 ||
+           left > reserved + LOG_RESERVE_BYTES + record_bytes_max(log);
+}
+
+/* Never touched further than a batch needs it. */
+enum err log_make_batch(struct log *log)
+{
+    uint64_t segment_bytes = log->segment_bytes > log->config.segment_bytes
+                                 ? log->segment_bytes
+                                 : log->config.segment_bytes;
+    uint64_t bytes = record_bytes_max(log) + LOG_BATCH_HEADER_BYTES;
+    bytes = bytes > LOG_BATCH_BYTES_MAX ? bytes : LOG_BATCH_BYTES_MAX;
+    bytes = bytes < segment_bytes ? bytes : segment_bytes;
+    log->batch_capacity = (size_t)bytes + LOG_ALIGNMENT + PAGE_BYTES;
+    log->batch = malloc(log->batch_capacity);
+    return log->batch == NULL ? ERR_MEMORY : OK;
 }
 
 /* The prepared file becomes the segment that follows. */
@@ -132,7 +151,7 @@ enum err log_begin_segment(struct log *log)
                                     .batch = log->next_batch,
                                     .version = first_version};
     if (err == OK) {
-        err = log_index_add_segment(&log->index, &first, log_first_version(log));
+        err = log_index_add_segment(&log->index, &first, log_segments_oldest(log));
     }
     log_preparer_go_on(log);
     if (err != OK) {
@@ -254,26 +273,6 @@ enum err log_sync(struct log *log, uint64_t now_us)
     return log->has_failed ? ERR_SYSTEM : OK;
 }
 
-/* Room for `bytes` more, and the zeros behind. */
-static enum err batch_make_room(struct log *log, size_t bytes)
-{
-    size_t needed = log->batch_bytes + bytes + LOG_ALIGNMENT + PAGE_BYTES;
-    if (needed <= log->batch_capacity) {
-        return OK;
-    }
-    size_t capacity = log->batch_capacity == 0 ? BATCH_BYTES_MIN : log->batch_capacity;
-    while (capacity < needed) {
-        capacity *= 2;
-    }
-    char *larger = realloc(log->batch, capacity);
-    if (larger == NULL) {
-        return ERR_SYSTEM;
-    }
-    log->batch = larger;
-    log->batch_capacity = capacity;
-    return OK;
-}
-
 enum err log_append(struct log *log, const struct log_record *record, uint64_t now_us)
 {
     if (log->has_failed) {
@@ -289,14 +288,11 @@ enum err log_append(struct log *log, const struct log_record *record, uint64_t n
             return err;
         }
     }
-    if (batch_make_room(log, bytes) != OK) {
-        log->has_failed = true;
-        return ERR_SYSTEM;
-    }
     if (log->batch_count == 0) {
         log->batch_bytes = LOG_BATCH_HEADER_BYTES;
         log->batch_first_version = log->last_version + 1;
     }
+    CHECK(log->batch_bytes + bytes + LOG_ALIGNMENT + PAGE_BYTES <= log->batch_capacity);
     if (record->type == LOG_RECORD_COMMIT) {
         CHECK(record->version == log->last_version + 1);
         log->last_version = record->version;

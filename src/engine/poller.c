@@ -28,6 +28,7 @@
  */
 #include "engine/poller.h"
 
+#include "base/bug.h"
 #include "base/clock.h"
 #include "engine/answer.h"
 #include "engine/output.h"
@@ -327,9 +328,10 @@ static void handle_event(struct poller *poller, const struct epoll_event *event)
     struct conn *conn = &poller->conns[slot];
     /* acquire: pairs with conn_hand(); what the accept thread wrote is visible. */
     uint32_t owner = atomic_load_explicit(&conn->owner, memory_order_acquire);
+    bool is_same = conn->generation == (uint32_t)(event->data.u64 >> 32) ||
+                   WEASEL_BUG(generation_not_compared);
     /* Free: an accept thread may be writing to it. */
-    if (owner == CONN_FREE || conn->generation != (uint32_t)(event->data.u64 >> 32) ||
-        !conn_is_open(conn)) {
+    if (owner == CONN_FREE || !is_same || !conn_is_open(conn)) {
         metrics_add(poller->cells, poller->core->instruments.stale_events, 1);
         return;
     }

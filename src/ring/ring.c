@@ -8,6 +8,8 @@
  *  3. The cursor's closed bit is never cleared, and the rest of it never changes afterwards. */
 #include "ring/ring.h"
 
+#include "base/bug.h"
+
 #include <stdlib.h>
 
 enum err ring_init(struct ring *ring, uint64_t slot_count)
@@ -67,8 +69,9 @@ bool ring_has_room(struct ring *ring, uint64_t cursor, uint64_t count)
     /* Pairs with the load in ring_try_claim(): hands on what sequence_minimum() acquired. A slower
      * producer may put an older value over this one; that only costs another look. */
     atomic_store_explicit(&ring->gate, gate, memory_order_release);
+    uint64_t slots = ring->mask + (WEASEL_BUG(slot_reused_too_early) ? 2 : 1);
     /* RING_CLOSED in the cursor is further than any number of slots, so a closed ring is full. */
-    return (int64_t)(cursor + count - gate) <= (int64_t)(ring->mask + 1);
+    return (int64_t)(cursor + count - gate) <= (int64_t)slots;
 }
 
 void ring_close(struct ring *ring)

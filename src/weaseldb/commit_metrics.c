@@ -118,7 +118,7 @@ static int64_t read_request_id_floor(void *context)
 static int64_t read_writable(void *context)
 {
     (void)context;
-    return commit_is_writable(state.config.service) ? 1 : 0;
+    return commit_why_not_writable(state.config.service) == NULL ? 1 : 0;
 }
 
 static int64_t read_durable(void *context)

@@ -133,53 +133,69 @@ static void on_error(void *context, const char *message, unsigned line, unsigned
     mistake(source->report, "%s: not valid TOML: %.200s", where, message);
 }
 
-static bool load(struct config *config, const char *name, const char *text, size_t size,
-                 const struct config_report *report)
+static enum err result_of(const struct source *source)
+{
+    return source->good ? OK : ERR_INVALID;
+}
+
+static enum err refuse_no_memory(const char *name, const struct config_report *report)
+{
+    mistake(report, "%s: cannot be read: out of memory", name == NULL ? "--set" : name);
+    return ERR_MEMORY;
+}
+
+enum err config_load_text(struct config *config, const char *name, const char *text, size_t size,
+                          const struct config_report *report)
 {
     struct source source = {config, name, report, true};
     const struct toml_visitor visitor = {on_value, on_error, &source};
     if (!toml_visit(text, size, &visitor)) {
-        mistake(report, "%s: cannot be read: out of memory", name);
-        return false;
+        return refuse_no_memory(name, report);
     }
-    return source.good;
+    return result_of(&source);
 }
 
-bool config_load_text(struct config *config, const char *name, const char *text, size_t size,
-                      const struct config_report *report)
+/* After a call on the file has failed. */
+static enum err refuse_file(const char *path, const struct config_report *report)
 {
-    return load(config, name, text, size, report);
+    if (errno == ENOMEM) {
+        return refuse_no_memory(path, report);
+    }
+    mistake(report, "%s: cannot be read: %s", path, strerror(errno));
+    return ERR_INVALID;
 }
 
-bool config_load_file(struct config *config, const char *path, const struct config_report *report)
+enum err config_load_file(struct config *config, const char *path,
+                          const struct config_report *report)
 {
     FILE *file = fopen(path, "rb");
     if (file == NULL) {
-        mistake(report, "%s: cannot be read: %s", path, strerror(errno));
-        return false;
+        return refuse_file(path, report);
     }
+    enum err err;
     char *text = malloc(CONFIG_FILE_BYTES_MAX + 1);
     size_t size = text == NULL ? 0 : fread(text, 1, CONFIG_FILE_BYTES_MAX + 1, file);
-    bool good = false;
     if (text == NULL || ferror(file)) {
-        mistake(report, "%s: cannot be read: %s", path, strerror(errno));
+        err = refuse_file(path, report);
     } else if (size > CONFIG_FILE_BYTES_MAX) {
         mistake(report, "%s: larger than %d bytes", path, (int)CONFIG_FILE_BYTES_MAX);
+        err = ERR_INVALID;
     } else {
-        good = load(config, path, text, size, report);
+        err = config_load_text(config, path, text, size, report);
     }
     free(text);
     (void)fclose(file);
-    return good;
+    return err;
 }
 
-bool config_set(struct config *config, const char *assignment, const struct config_report *report)
+enum err config_set(struct config *config, const char *assignment,
+                    const struct config_report *report)
 {
     const char *equals = strchr(assignment, '=');
     char name[TEXT_BYTES];
     if (equals == NULL || equals == assignment || equals - assignment >= TEXT_BYTES) {
         mistake(report, "--set %.100s: must be KEY=VALUE, such as http.port=9000", assignment);
-        return false;
+        return ERR_INVALID;
     }
     (void)snprintf(name, sizeof name, "%.*s", (int)(equals - assignment), assignment);
     const char *text = equals + 1;
@@ -191,14 +207,14 @@ bool config_set(struct config *config, const char *assignment, const struct conf
         struct source source = {config, NULL, report, true};
         on_value(&source, &(struct toml_value){
                               .key = name, .type = TOML_STRING, .string = text, .text = text});
-        return source.good;
+        return result_of(&source);
     }
     char line[2 * TEXT_BYTES];
     if ((size_t)snprintf(line, sizeof line, "%s = %s", name, text) >= sizeof line) {
         mistake(report, "--set %.100s: the value is too long", name);
-        return false;
+        return ERR_INVALID;
     }
-    return load(config, NULL, line, strlen(line), report);
+    return config_load_text(config, NULL, line, strlen(line), report);
 }
 
 enum { RETAINED_SEGMENTS_MIN = 3 }; /* the one written, the one prepared, one to look back into */
@@ -231,9 +247,17 @@ static bool check_retention(const struct config *config, const struct config_rep
     return good;
 }
 
-enum { LOG_OVERHEAD_BYTES = 8192 }; /* more than a segment's and a batch's headers take */
+/* More than a record's header with its request id takes; than a segment's and a batch's headers. */
+enum { RECORD_OVERHEAD_BYTES = 4096, LOG_OVERHEAD_BYTES = 4096 };
 
-bool config_check(const struct config *config, const struct config_report *report)
+uint64_t config_record_bytes_max(const struct config *config)
+{
+    /* A transaction takes less in the log than in any body, but for some bytes an operation. */
+    return (uint64_t)(config->http.max_body_bytes + 16 * config->commit.max_operations) +
+           RECORD_OVERHEAD_BYTES;
+}
+
+enum err config_check(const struct config *config, const struct config_report *report)
 {
     bool good = true;
     /* While a body of JSON is read, it takes up to 4.6 times its size; one that could never be read
@@ -254,18 +278,18 @@ bool config_check(const struct config *config, const struct config_report *repor
                 ring);
         good = false;
     }
-    /* A transaction takes less in the log than in any body, but for some bytes an operation. */
-    int64_t record_bytes_max = config->http.max_body_bytes + 16 * config->commit.max_operations;
-    if (config->log.segment_bytes < record_bytes_max + LOG_OVERHEAD_BYTES) {
+    int64_t segment_bytes_min = (int64_t)config_record_bytes_max(config) + LOG_OVERHEAD_BYTES;
+    if (config->log.segment_bytes < segment_bytes_min) {
         mistake(
             report,
             "log.segment_bytes = %" PRId64 ": must be at least %" PRId64
             ", or the largest transaction would not fit (http.max_body_bytes, 16 bytes for each "
             "of commit.max_operations, and %d)",
-            config->log.segment_bytes, record_bytes_max + LOG_OVERHEAD_BYTES, LOG_OVERHEAD_BYTES);
+            config->log.segment_bytes, segment_bytes_min,
+            RECORD_OVERHEAD_BYTES + LOG_OVERHEAD_BYTES);
         good = false;
     }
-    return check_retention(config, report) && good;
+    return check_retention(config, report) && good ? OK : ERR_INVALID;
 }
 
 static void print_string(FILE *out, const char *string)

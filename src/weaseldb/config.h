@@ -3,17 +3,21 @@
  * config: the server's settings, from defaults, a TOML file and the command line.
  *
  *   config_init(&config);
- *   config_load_file(&config, path, &report);      each: false when something was wrong
+ *   config_load_file(&config, path, &report);      each: ERR_INVALID when something was wrong
  *   config_set(&config, "http.port=9000", &report);
  *   config_check(&config, &report);
  *
  * Each mistake is reported in words with its place: file, line, key, the offending value and what
  * is allowed. Whatever was right is taken all the same, so that all mistakes are found at once.
  *
+ * ERR_MEMORY is no mistake of whoever wrote the settings, but reported likewise.
+ *
  * Runs on: one thread. Blocks: while it reads the file.
  */
 #ifndef WEASELDB_CONFIG_H
 #define WEASELDB_CONFIG_H
+
+#include "base/err.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -90,17 +94,23 @@ struct config_report {
 /* The defaults; those that depend on the machine are worked out now. */
 void config_init(struct config *config);
 
-bool config_load_file(struct config *config, const char *path, const struct config_report *report);
+enum err config_load_file(struct config *config, const char *path,
+                          const struct config_report *report) WARN_UNUSED;
 
 /* The same from memory; `name` stands for the file in reports. */
-bool config_load_text(struct config *config, const char *name, const char *text, size_t size,
-                      const struct config_report *report);
+enum err config_load_text(struct config *config, const char *name, const char *text, size_t size,
+                          const struct config_report *report) WARN_UNUSED;
 
 /* `assignment` is KEY=VALUE; the value is TOML, or plain text for a key that takes a string. */
-bool config_set(struct config *config, const char *assignment, const struct config_report *report);
+enum err config_set(struct config *config, const char *assignment,
+                    const struct config_report *report) WARN_UNUSED;
 
 /* What must hold between settings. */
-bool config_check(const struct config *config, const struct config_report *report);
+enum err config_check(const struct config *config, const struct config_report *report) WARN_UNUSED;
+
+/* The most that one transaction takes in the log, whatever its body: from max_body_bytes and
+ * max_operations. */
+uint64_t config_record_bytes_max(const struct config *config);
 
 /* As TOML that config_load_file() reads back to the same settings. */
 void config_print(const struct config *config, FILE *out);

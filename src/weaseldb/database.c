@@ -105,6 +105,19 @@ static void on_retention_event(void *context, const struct log_retention_event *
     }
 }
 
+static void on_prepare_error(void *context, int error)
+{
+    (void)context;
+    if (error != 0) {
+        log_warn(
+            "the next segment of the commit log cannot be made; it is tried again each second, "
+            "and what does not fit this one is answered 503",
+            LOG_STRING("error", strerror(error)));
+    } else {
+        log_info("the next segment of the commit log could be made again");
+    }
+}
+
 static struct log_retention_config retention_config(const struct config *config)
 {
     uint64_t ids_sec = (uint64_t)config->commit.request_id_window_sec;
@@ -132,7 +145,9 @@ static enum err open_log(const struct config *config, struct database *database)
         .segment_bytes = (uint64_t)config->log.segment_bytes,
         .durability = config->log.durability == CONFIG_DURABILITY_NONE ? LOG_DURABILITY_NONE
                                                                        : LOG_DURABILITY_SYNC,
+        .record_bytes_max = config_record_bytes_max(config),
         .retention = retention_config(config),
+        .prepare_error = on_prepare_error,
     };
     enum err err = log_open(&log_config, database->storage, &visitor, &database->log, &problem);
     if (err != OK) {

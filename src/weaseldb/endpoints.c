@@ -17,7 +17,7 @@
 
 #define JSON BYTES("application/json")
 
-enum { READYZ_BYTES = 256 };
+enum { READYZ_BYTES = 384 };
 
 static struct server *the_server;
 static const struct commit_service *the_commits;
@@ -105,18 +105,20 @@ static enum handler_verdict readyz(struct exchange *exchange, void *context)
     }
     bool verbose = verbose_parameter.given;
     bool draining = server_is_draining(the_server);
-    bool writable = commit_is_writable(the_commits);
-    bool ready = writable && !draining;
+    /* Plain words, which need no escapes in JSON. */
+    const char *error = commit_why_not_writable(the_commits);
+    bool ready = error == NULL && !draining;
+    char *body = arena_try_alloc(exchange->arena, READYZ_BYTES);
     if (verbose) {
-        char *body = arena_try_alloc(exchange->arena, READYZ_BYTES);
         if (body != NULL) {
-            int size = snprintf(body, READYZ_BYTES,
-                                "{\"status\":\"%s\",\"checks\":["
-                                "{\"name\":\"recovered\",\"ok\":true},"
-                                "{\"name\":\"writable\",\"ok\":%s},"
-                                "{\"name\":\"draining\",\"ok\":%s}]}\n",
-                                ready ? "ready" : "not ready", writable ? "true" : "false",
-                                draining ? "false" : "true");
+            int size = snprintf(
+                body, READYZ_BYTES,
+                "{\"status\":\"%s\",\"checks\":["
+                "{\"name\":\"recovered\",\"ok\":true},"
+                "{\"name\":\"writable\",\"ok\":%s%.100s%s},"
+                "{\"name\":\"draining\",\"ok\":%s}]}\n",
+                ready ? "ready" : "not ready", error == NULL ? "true" : "false,\"error\":\"",
+                error == NULL ? "" : error, error == NULL ? "" : "\"", draining ? "false" : "true");
             exchange_answer(exchange, ready ? 200 : 503, JSON, bytes_of(body, (size_t)size));
             if (!ready) {
                 (void)exchange_add_header(exchange, BYTES("Retry-After"), BYTES("1"));
@@ -128,13 +130,15 @@ static enum handler_verdict readyz(struct exchange *exchange, void *context)
         exchange_answer(exchange, 200, JSON, BYTES("{\"status\":\"ready\"}\n"));
         return HANDLER_ANSWERED;
     }
+    const char *detail = "The server is shutting down.";
+    if (!draining) {
+        if (body != NULL) {
+            (void)snprintf(body, READYZ_BYTES, "The commit log cannot be written: %.100s.", error);
+        }
+        detail = body;
+    }
     exchange_answer_problem(
-        exchange,
-        &(struct http_problem){.status = 503,
-                               .type = "not-ready",
-                               .detail = draining ? "The server is shutting down."
-                                                  : "The commit log cannot be written: "
-                                                    "no space is left, or it has failed."});
+        exchange, &(struct http_problem){.status = 503, .type = "not-ready", .detail = detail});
     return HANDLER_ANSWERED;
 }
 

@@ -198,21 +198,15 @@ static enum feed_step make(struct feed_blocks *blocks, struct maker *maker,
     size_t size;
     enum feed_step step =
         feed_encoder_run(encoder, reader, durable, maker->scratch, sizeof maker->scratch, &size);
-    if (step != FEED_MORE && step != FEED_BATCH) {
-        feed_encoder_deinit(encoder);
-        encoder->position = NOWHERE;
-        return step;
-    }
-    if (size == 0 && step == FEED_MORE) {
-        /* Kept, it would be lost to the next one who wants another batch, and so on in turns. */
-        feed_encoder_deinit(encoder);
-        encoder->position = NOWHERE;
-        return FEED_MORE;
-    }
-    struct feed_block *block = malloc(sizeof *block + size);
+    bool good = step == FEED_MORE || step == FEED_BATCH;
+    /* Without a byte there is nothing to give: kept, what was done would be lost to the next one
+     * who wants another batch, and so on in turns. */
+    bool has_bytes = good && (size > 0 || step == FEED_BATCH);
+    struct feed_block *block = has_bytes ? malloc(sizeof *block + size) : NULL;
     if (block == NULL) {
+        feed_encoder_deinit(encoder);
         encoder->position = NOWHERE;
-        return FEED_FAILED;
+        return good ? FEED_MORE : step;
     }
     *block = (struct feed_block){.format = encoder->format,
                                  .size = (uint32_t)size,

@@ -42,8 +42,9 @@ enum err feed_blocks_open(uint64_t bytes_max, struct feed_blocks **out) WARN_UNU
 void feed_blocks_close(struct feed_blocks *blocks); /* NULL is allowed */
 
 /* The block that begins at `position` (unfiltered, not is_partial, not in the middle of a check),
- * made now if need be. FEED_MORE: *out is a reference to it, or NULL: one step does not get as far
- * as its first byte, so the caller shall take steps of its own and ask again later. FEED_END,
+ * made now if need be. FEED_MORE: *out is a reference to it, or NULL: there is no memory for it, or
+ * one step does not get as far as its first byte, so the caller shall take steps of its own and ask
+ * again later. FEED_END,
  * FEED_GONE and so on: there is none, as feed_encoder_run() says. */
 enum feed_step feed_blocks_take(struct feed_blocks *blocks, struct log_cursor_reader *reader,
                                 enum feed_format format, const struct feed_position *position,

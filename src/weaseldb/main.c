@@ -240,7 +240,7 @@ static void reload(struct program *program)
     struct config config;
     const struct config_report report = {log_mistake, NULL};
     systemd_notify_reloading();
-    if (options_load_config(&program->options, &config, &report)) {
+    if (options_load_config(&program->options, &config, &report) == OK) {
         config_compare(&program->config, &config, log_change, NULL);
         config_take_live(&program->config, &config);
         struct server_config server = server_config_from(&program->config);

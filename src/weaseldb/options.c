@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Every mistake of one start is written, not only the first; then the exit code is EXIT_USAGE. */
+/* Every mistake of one start is written, not only the first; then the exit code is EXIT_USAGE, or
+ * EXIT_RUNTIME when there was no memory to look at all of it. */
 #include "weaseldb/options.h"
 
 #include <getopt.h>
@@ -57,18 +58,19 @@ static void report_to_stderr(void *context, const char *text)
     (void)fprintf(stderr, "weaseldb: %s\n", text);
 }
 
-bool options_load_config(const struct options *options, struct config *out_config,
-                         const struct config_report *report)
+enum err options_load_config(const struct options *options, struct config *out_config,
+                             const struct config_report *report)
 {
-    bool good = true;
+    enum err err = OK;
     config_init(out_config);
     if (options->config_path != NULL) {
-        good = config_load_file(out_config, options->config_path, report);
+        err = config_load_file(out_config, options->config_path, report);
     }
-    for (size_t i = 0; i < options->set_count; i++) {
-        good = config_set(out_config, options->sets[i], report) && good;
+    for (size_t i = 0; i < options->set_count && err != ERR_MEMORY; i++) {
+        enum err set = config_set(out_config, options->sets[i], report);
+        err = set == OK ? err : set;
     }
-    return good && config_check(out_config, report);
+    return err == OK ? config_check(out_config, report) : err;
 }
 
 static bool end(struct options *options, int exit_code)
@@ -144,8 +146,9 @@ bool options_parse(struct options *options, int argc, char **argv, struct config
         break;
     }
     const struct config_report report = {report_to_stderr, NULL};
-    if (!options_load_config(options, out_config, &report)) {
-        return end(options, EXIT_USAGE);
+    enum err err = options_load_config(options, out_config, &report);
+    if (err != OK) {
+        return end(options, err == ERR_MEMORY ? EXIT_RUNTIME : EXIT_USAGE);
     }
     if (action == OPTION_CHECK) {
         (void)puts("The settings are right.");

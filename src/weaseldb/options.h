@@ -24,9 +24,9 @@ struct options {
 bool options_parse(struct options *options, int argc, char **argv, struct config *out_config);
 void options_deinit(struct options *options);
 
-/* Works the configuration out anew, from the same file and command line. False: something is wrong,
- * and every mistake was reported. */
-bool options_load_config(const struct options *options, struct config *out_config,
-                         const struct config_report *report);
+/* Works the configuration out anew, from the same file and command line. ERR_INVALID: something is
+ * wrong, and every mistake was reported. ERR_MEMORY: so it was. */
+enum err options_load_config(const struct options *options, struct config *out_config,
+                             const struct config_report *report) WARN_UNUSED;
 
 #endif

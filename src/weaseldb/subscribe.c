@@ -15,6 +15,7 @@
 #include "txn/base64.h"
 #include "weaseldb/query.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -139,11 +140,12 @@ static enum stream_step give_up(struct subscriber *subscriber, enum feed_step st
         end.log_start_version = log_first_version(subscriber->feed->config.log);
     } else {
         bool damaged = step == FEED_DAMAGED;
+        const char *why = damaged ? "it is not what was written" : strerror(errno);
         subscriber->ending = damaged ? FEED_ENDED_DAMAGED : FEED_ENDED_FAILED;
         end.reason = damaged ? "damaged" : "failed";
         log_error(damaged ? "the commit log is damaged; a feed was ended"
                           : "the commit log cannot be read; a feed was ended",
-                  LOG_U64("after_version", position->version),
+                  LOG_STRING("error", why), LOG_U64("after_version", position->version),
                   LOG_U64("segment", position->cursor.place.segment),
                   LOG_U64("offset", position->cursor.place.offset));
     }

@@ -7,12 +7,15 @@ import itertools
 import os
 import pathlib
 import random
+import subprocess
 
 import pytest
 
 import wire
 from bad_system import CALLS, BadSystem, describe
+from feed import Feed
 from logs import SETTINGS
+from test_disk import fill
 from test_commit import JSON, commit, committed, point, post, status, version, write
 
 pytestmark = pytest.mark.skipif(wire.SANITIZED, reason="sanitizers want to be the first library")
@@ -95,11 +98,32 @@ def start_or_refuse(tmp_path, system):
         return "serves"
     except Refused as refusal:
         code, text = refusal.args
-        if text.startswith("weaseldb: "):  # before it knows its settings
-            assert code in (1, 2), (code, text)
-        else:
-            assert code == 1 and ("level=error" in text or "out of memory" in text), (code, text)
+        assert code == 1 and ("level=error" in text or "out of memory" in text), (code, text)
         return "refused"
+
+
+@pytest.mark.parametrize("word", ["file", "set"])
+def test_settings_without_memory_are_no_mistake(tmp_path, word):
+    """Status 1, which may be tried again, and not 2, for which somebody has to look at the settings."""
+    (tmp_path / "weaseldb.toml").write_text("[http]\nport = 8080\n")
+    words = ["--config", "weaseldb.toml"] if word == "file" else ["--set", "http.port=8080"]
+
+    def check(system):
+        command = [wire.BUILD / "weaseldb", *words, "--check-config"]
+        return subprocess.run(command, cwd=tmp_path, env={**os.environ, **system.env}, capture_output=True, text=True)
+
+    system = BadSystem(tmp_path)
+    before = check(system)
+    assert (before.returncode, before.stdout) == (0, "The settings are right.\n")
+    refused = 0
+    for number in sample(system["malloc"].calls, word):
+        system.let_fail("malloc", number, count=1 << 30)
+        result = check(system)
+        if result.returncode:
+            refused += 1
+            assert result.returncode == 1, (describe("malloc", number), result)
+            assert result.stderr.startswith("weaseldb: ") and "out of memory" in result.stderr
+    assert refused > 0
 
 
 # ---- while it serves ----
@@ -229,6 +253,107 @@ def test_serving_on_a_bad_system(tmp_path, call, error):
             wire.wait_for(lambda: rested(server) == quiet, lambda: (describe(call, number, error), quiet, levels(server)))
     finally:
         server.stop()
+
+
+def refused_segments(server, known, size, words, error):
+    """The next segment cannot be made: answer, readiness and log say why, and nothing else has happened."""
+    answer = commit(server, write("k", "v" * size))
+    assert (answer.status, answer.json()["outcome"]) == (503, "not_committed")
+    assert words in answer.json()["detail"]
+    ready = server.get("/readyz")
+    assert ready.status == 503 and error in ready.json()["detail"]
+    checks = server.get("/readyz?verbose").json()["checks"]
+    assert {"name": "writable", "ok": False, "error": error} in checks
+    assert server.metric("weaseldb_log_writable") == 0
+    warnings = [line for line in server.stderr().decode().splitlines() if "the next segment of the commit log cannot be made" in line]
+    assert len(warnings) == 1 and error in warnings[0]
+    assert version(server) == known[-1]["version"]
+
+
+@pytest.mark.parametrize(
+    "error, words", [(errno.EMFILE, "too many open files"), (errno.ENFILE, "too many open files"), (errno.ENOMEM, "no memory")]
+)
+def test_a_segment_that_cannot_be_made_is_named(tmp_path, error, words):
+    """The one that is prepared is begun all the same: that takes no further descriptor."""
+    system = BadSystem(tmp_path)
+    with start(tmp_path, system.env) as server:
+        assert committed(server, write("k", "v" * 40000)) == 1
+        assert committed(server, write("k", "v" * 40000)) == 2
+        wire.wait_for(lambda: server.metric("weaseldb_log_next_segment_prepared") == 1)
+        system.let_fail("openat", 0, error, count=1 << 30)
+        known = fill(server)
+        assert len(known) > 30  # more than the rest of the first segment takes
+        refused_segments(server, known, 40_000, words, os.strerror(error))
+        system.mend("openat")
+        wire.wait_for(lambda: server.get("/readyz").status == 200)
+        wire.wait_for(lambda: b"could be made again" in server.stderr())
+        serves(server)
+    with start(tmp_path, {}) as server:
+        assert status(server, "fill-7")["version"] == known[7]["version"]
+
+
+def test_commits_need_no_more_memory_for_the_log(tmp_path):
+    """However large they are; and the list of segments grows before anything is promised."""
+    system = BadSystem(tmp_path)
+    settings = ("log.segment_bytes=1048576", "http.max_body_bytes=524288", "commit.max_operations=1000")
+    with wire.weaseldb(*settings, cwd=tmp_path, env=system.env) as server:
+        system.let_fail("realloc", 0, count=1 << 30)
+        known = []
+        while True:
+            answer = commit(server, write("k", "v" * 380_000), request_id=f"large-{len(known)}")
+            if answer.status != 200:
+                break
+            known.append(answer.json())
+            assert len(known) < 1000
+        assert len(known) > 100  # two of them fill a segment, and there is room in the list for 64
+        refused_segments(server, known, 380_000, "no memory", os.strerror(errno.ENOMEM))
+        assert system.mend("realloc")
+        wire.wait_for(lambda: server.get("/readyz").status == 200)
+        serves(server)
+        assert status(server, f"large-{len(known)}")["status"] == "not_committed"
+
+
+def next_transaction(feed):
+    event = feed.next()
+    while event.kind == "progress":
+        event = feed.next()
+    return event
+
+
+def test_a_feed_goes_on_without_memory_for_shared_blocks(tmp_path):
+    """It encodes for itself."""
+    system = BadSystem(tmp_path)
+    with wire.weaseldb(cwd=tmp_path, env=system.env) as server:
+        with Feed(server, after=0) as feed:
+            assert committed(server, write("a")) == 1
+            assert next_transaction(feed).version == 1
+            system.let_fail("malloc", 0, count=1 << 30)
+            assert committed(server, write("b")) == 2
+            assert next_transaction(feed).version == 2
+            assert committed(server, write("c", "v" * 100_000)) == 3
+            assert next_transaction(feed).version == 3
+            assert system.mend("malloc")
+
+
+def test_a_feed_that_cannot_go_on_without_memory_is_told_to_come_back(tmp_path):
+    """To check a large batch takes some."""
+    system = BadSystem(tmp_path)
+    with wire.weaseldb("http.network_threads=1", cwd=tmp_path, env=system.env) as server:
+        assert committed(server, write("a", "v" * 400_000)) == 1
+        with Feed(server, after=1) as feed:
+            assert feed.next().kind == "progress"  # what a thread makes once is there
+        for number in range(10):  # the first calls are for the request
+            system.let_fail("aligned_alloc", number)
+            with Feed(server, after=0) as feed:
+                if feed.response.status == 200:
+                    event = next_transaction(feed)
+                    break
+        assert system.mend("aligned_alloc")
+        assert (event.kind, event.reason) == ("end", "failed")
+        wire.wait_for(lambda: b"the commit log cannot be read; a feed was ended" in server.stderr())
+        assert b"Cannot allocate memory" in server.stderr()
+        with Feed(server, after=0) as feed:
+            assert next_transaction(feed).version == 1
 
 
 @pytest.mark.parametrize("call", ["malloc", "calloc", "realloc", "aligned_alloc"])

@@ -51,7 +51,10 @@ def test_commits_stop_and_go_on_with_the_space(small_disk):
         assert status(server, "nobody") == {"request_id": "nobody", "status": "not_committed"}
         ready = server.get("/readyz?verbose")
         assert ready.status == 503
-        assert {"name": "writable", "ok": False} in ready.json()["checks"]
+        assert {"name": "writable", "ok": False, "error": "No space left on device"} in ready.json()["checks"]
+        assert "No space left on device" in server.get("/readyz").json()["detail"]
+        assert b"the next segment of the commit log cannot be made" in server.stderr()
+        assert b"No space left on device" in server.stderr()
         assert server.metric("weaseldb_log_writable") == 0
         assert server.metric('weaseldb_outcomes_total{outcome="no_space"}') >= 1
         assert server.get("/livez").status == 200
@@ -64,6 +67,7 @@ def test_commits_stop_and_go_on_with_the_space(small_disk):
 
         os.unlink(small_disk / "filler")
         wire.wait_for(lambda: server.get("/readyz").status == 200)
+        wire.wait_for(lambda: b"could be made again" in server.stderr())
         assert committed(server, write(key())) == known[-1]["version"] + 1
         assert commit(server, write(key()), request_id="nobody").json()["reason"] == "fenced"
     with wire.weaseldb(*SMALL, cwd=small_disk) as server:

@@ -22,16 +22,16 @@ def test_sigterm_under_load_answers_all_that_was_read():
     """Closed-loop clients on both routes: each request is answered, or the connection ends cleanly between
     two requests; no reset."""
     with wire.testserver("--network-threads", 2) as server:
-        faults, answered, goodbyes = [], [0], [0]
+        faults, answered, goodbyes = [], [0] * 24, [0]
         stop = threading.Event()
 
-        def client(target):
+        def client(number, target):
             try:
                 with server.connect() as connection:
                     while not stop.is_set():
                         response = connection.get(target)
                         assert response.status == 200, response.status
-                        answered[0] += 1
+                        answered[number] += 1
                         if response.header("Connection") == "close":
                             assert connection.ended() == b""
                             goodbyes[0] += 1
@@ -40,11 +40,11 @@ def test_sigterm_under_load_answers_all_that_was_read():
                 faults.append(repr(error))
 
         threads = [
-            threading.Thread(target=client, args=("/slow?ms=1" if i % 2 else "/hello",)) for i in range(24)
+            threading.Thread(target=client, args=(i, "/slow?ms=1" if i % 2 else "/hello")) for i in range(24)
         ]
         for thread in threads:
             thread.start()
-        wire.wait_for(lambda: answered[0] > 500)
+        wire.wait_for(lambda: all(answered) and sum(answered) > 500)  # one that comes later is refused
         server.signal()
         assert server.wait() == 0
         for thread in threads:

@@ -460,8 +460,12 @@ static bool answer_failure(const struct trial *trial)
         trial->model->entered_count++; /* perhaps */
         if (id != NULL && trial->txn != NULL && trial->txn->txn.operation_count > 0) {
             mark_counts[MARK_known_id_after_failure] += id->is_in_doubt;
-            /* Since the original was sequenced, whatever its repeats ask. */
-            id->in_doubt_since = id->is_in_doubt ? id->in_doubt_since : trial->passage->sequenced;
+            /* Since the original was sequenced, whatever its repeats ask: with it the id leaves. */
+            if (!id->is_in_doubt) {
+                id->in_doubt_since = id->has_entered && id->state != MODEL_UNKNOWN
+                                         ? id->entered
+                                         : trial->passage->sequenced;
+            }
             id->is_in_doubt = true;
         }
         return true;

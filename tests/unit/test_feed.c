@@ -285,6 +285,82 @@ static void test_cursor_finds_what_is_gone_and_what_is_damaged(void **state)
     fixture->storage->operations->close(fixture->storage, file);
 }
 
+/* Fills so many segments with nothing but fences, and goes on in the next one. */
+static void fill_with_fences(struct fixture *fixture, uint64_t segments)
+{
+    static char id[TXN_REQUEST_ID_BYTES_MAX];
+    memset(id, 'f', sizeof id);
+    const struct log_record record = {.type = LOG_RECORD_FENCE,
+                                      .request_id = bytes_of(id, sizeof id)};
+    uint64_t until = log_stats(fixture->log).segments + segments;
+    while (log_stats(fixture->log).segments < until) {
+        for (unsigned i = 0; i < 1000; i++) {
+            append(fixture, &record);
+        }
+        sync_log(fixture);
+    }
+}
+
+static void test_cursor_waits_over_segments_of_fences(void **state)
+{
+    struct fixture *fixture = *state;
+    struct log_cursor cursor;
+    struct log_batch_header header;
+    /* All begin with the version that comes first; none is removed, so nothing may be gone for
+     * whoever waits for that. */
+    assert_true(log_cursor_open(fixture->reader, 0, &cursor));
+    assert_int_equal(log_cursor_peek(fixture->reader, &cursor, 0, &header), LOG_CURSOR_END);
+    fill_with_fences(fixture, 3);
+    append_write(fixture, BYTES("k"), BYTES("1"));
+    sync_log(fixture);
+    do {
+        assert_int_equal(log_cursor_peek(fixture->reader, &cursor, 1, &header), LOG_CURSOR_BATCH);
+        log_cursor_skip(&cursor, &header);
+    } while (header.last_version < 1);
+    assert_int_equal(log_index_oldest_segment(&fixture->log->index), 0);
+    walk_from(fixture, 0);
+}
+
+static void test_cursor_skips_removed_segments_of_fences(void **state)
+{
+    struct fixture *fixture = *state;
+    struct log_cursor first;
+    struct log_batch_header header;
+    append_write(fixture, BYTES("k"), BYTES("1"));
+    sync_log(fixture);
+    assert_true(log_cursor_open(fixture->reader, 0, &first));
+    struct log_cursor cursor = first;
+    assert_int_equal(log_cursor_peek(fixture->reader, &cursor, 1, &header), LOG_CURSOR_BATCH);
+    log_cursor_skip(&cursor, &header);
+    fill_with_fences(fixture, 3);
+    append_write(fixture, BYTES("k"), BYTES("2"));
+    sync_log(fixture);
+    /* The next segment holds fences alone; version 2 is in the fourth, which stays. */
+    struct log *log = fixture->log;
+    log_lock(&log->state_lock);
+    struct log_state next = log->state;
+    next.oldest_segment = 3;
+    assert_int_equal(log_state_replace(log, &next), OK);
+    log_segments_drop(log, 3);
+    log_unlock(&log->state_lock);
+    for (uint32_t ordinal = 0; ordinal < 3; ordinal++) {
+        char name[STORAGE_NAME_BYTES];
+        log_segment_name(ordinal == 0 ? 1 : 2, ordinal == 0 ? 0 : ordinal - 1, name);
+        assert_int_equal(fixture->storage->operations->unlink(fixture->storage, name), OK);
+    }
+    struct log_cursor_reader *reader;
+    assert_int_equal(log_cursor_reader_open(log, &reader), OK);
+    assert_int_equal(log_cursor_peek(reader, &cursor, 2, &header), LOG_CURSOR_BATCH);
+    while (header.last_version < 2) {
+        log_cursor_skip(&cursor, &header);
+        assert_int_equal(log_cursor_peek(reader, &cursor, 2, &header), LOG_CURSOR_BATCH);
+    }
+    assert_int_equal(header.first_version, 2);
+    /* Version 1 is gone indeed. */
+    assert_int_equal(log_cursor_peek(reader, &first, 2, &header), LOG_CURSOR_GONE);
+    log_cursor_reader_close(reader);
+}
+
 static void test_index_stays_bounded(void **state)
 {
     (void)state;
@@ -312,7 +388,7 @@ static void test_index_stays_bounded(void **state)
     /* What is before a segment that retention has made the first is forgotten. */
     place.segment = 8;
     place.segment_first_version = place.version;
-    assert_int_equal(log_index_add_segment(&index, &place, place.version), OK);
+    assert_int_equal(log_index_add_segment(&index, &place, place.segment), OK);
     assert_int_equal(index.point_count, 0);
     assert_int_equal(log_index_oldest_segment(&index), 8);
     assert_false(log_index_find(&index, place.version - 1, &found));
@@ -583,6 +659,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_cursor_stops_where_it_is_durable, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_cursor_crosses_segments, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_cursor_finds_what_is_gone_and_what_is_damaged, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_cursor_waits_over_segments_of_fences, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_cursor_skips_removed_segments_of_fences, set_up,
                                         tear_down),
         cmocka_unit_test(test_index_stays_bounded),
         cmocka_unit_test_setup_teardown(test_pieces_of_every_size_make_the_same_whole, set_up,

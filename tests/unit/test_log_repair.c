@@ -273,7 +273,7 @@ static void state_is_behind(void)
     struct log_state state;
     assert_int_equal(log_state_load(storage, &state), OK);
     state.newest_segment--;
-    assert_int_equal(log_state_store(storage, &state, false), OK);
+    assert_int_equal(log_state_store(storage, &state, NULL), OK);
     storage_posix_close(storage);
 }
 

@@ -709,7 +709,7 @@ static void state_is_read_strictly(void **state)
     wrong[2].policies[0].id[0] = '.';
     wrong[3].oldest_segment = good.newest_segment + 1;
     for (size_t i = 0; i < 4; i++) {
-        assert_int_equal(log_state_store(bench.disk.real, &wrong[i], false), OK);
+        assert_int_equal(log_state_store(bench.disk.real, &wrong[i], NULL), OK);
         assert_int_equal(log_state_load(bench.disk.real, &bad), ERR_INVALID);
     }
     storage_posix_close(bench.disk.real);
