@@ -139,7 +139,7 @@ static bool load(struct config *config, const char *name, const char *text, size
     struct source source = {config, name, report, true};
     const struct toml_visitor visitor = {on_value, on_error, &source};
     if (!toml_visit(text, size, &visitor)) {
-        mistake(report, "%s: cannot be read: out of memory", name);
+        mistake(report, "%s: cannot be read: out of memory", name == NULL ? "--set" : name);
         return false;
     }
     return source.good;
