@@ -41,7 +41,7 @@ static const char HELP[] =
     "                        conflict, with the same operations: right only for operations that "
     "do\n"
     "                        not depend on what was read (0)\n"
-    "  --timeout SEC         give up after so long (30)\n"
+    "  --timeout SEC         how long all of it may take (30)\n"
     "  --json                write the outcome as JSON\n"
     "  --server URL          http://HOST:PORT or unix:PATH; default: WEASEL_SERVER of the\n"
     "                        environment, or else " ENDPOINT_DEFAULT "\n"

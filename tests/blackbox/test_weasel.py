@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 
 import pytest
 
@@ -458,14 +459,35 @@ def test_a_server_that_stays_without_room_has_not_committed():
 @pytest.mark.parametrize("fate", ["cut", "unknown", "silent"])
 def test_at_the_end_the_status_is_asked(status, code, fate):
     with unkind(*[fate] * 100, status=status) as server:
-        result = weasel("commit", "--write", "a=1", "--timeout", 0.3, "--request-id", "i", "--json", server=server.url)
+        result = weasel("commit", "--write", "a=1", "--timeout", 2, "--request-id", "i", "--json", server=server.url)
     assert result.returncode == code, result.stderr
     assert json.loads(result.stdout) == {"request_id": "i", **status}
 
 
+def test_the_time_out_bounds_attempts_and_the_question_together():
+    with FakeServer(lambda exchange: None) as server:
+        started = time.monotonic()
+        result = weasel("commit", "--write", "a=1", "--timeout", 2, server=server.url)
+        took = time.monotonic() - started
+    assert result.returncode == 4
+    assert len(server.asked("/v1/commit")) >= 1
+    assert len(server.asked("/v1/status")) == 1
+    assert 1.5 < took < 5, "a question of five seconds once came on top"
+
+
+@pytest.mark.parametrize("words", [["commit", "--write", "a=1"], ["status", "i"]])
+@pytest.mark.parametrize("version", [{}, {"version": "5"}, {"version": None}])
+def test_committed_without_a_version_is_no_answer(words, version):
+    with FakeServer(lambda exchange: exchange.reply(200, {"request_id": "i", "status": "committed", **version})) as server:
+        result = weasel(*words, server=server.url)
+    assert result.returncode == 1
+    assert "the answer is not a WeaselDB's" in result.stderr
+    assert result.stdout == ""
+
+
 def test_unknown_then_without_room_is_unknown():
     with unkind("cut", *["busy"] * 100, status={"status": "committed", "version": 8}) as server:
-        result = weasel("commit", "--write", "a=1", "--timeout", 0.5, server=server.url)
+        result = weasel("commit", "--write", "a=1", "--timeout", 2, server=server.url)
     assert result.returncode == 0
     assert len(server.asked("/v1/status")) == 1
 
