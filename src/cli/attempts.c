@@ -9,9 +9,10 @@
 
 enum {
     ATTEMPT_MS_MIN = 1000,  /* of time that one attempt gets */
-    QUESTION_MS_MAX = 5000, /* of it, kept for a last question; at most: */
-    QUESTION_SHARES = 4,    /* this part of it */
-    PAUSE_MS_FIRST = 50,    /* between attempts, doubled each time */
+    QUESTION_MS_MIN = 1000, /* kept for a last question, but at most half of all time */
+    QUESTION_MS_MAX = 5000,
+    QUESTION_SHARES = 4, /* else this part of all time */
+    PAUSE_MS_FIRST = 50, /* between attempts, doubled each time */
     PAUSE_MS_MAX = 2000,
     SHARES = 3, /* one attempt gets this part of all time at most, so that there is another */
 };
@@ -92,8 +93,13 @@ static uint64_t pause_ms(const struct http_reply *reply, unsigned attempt)
 /* When attempts end, so that there is time to ask what became of them. */
 static uint64_t attempts_deadline_ns(uint64_t deadline_ns)
 {
-    uint64_t question_ms = left_ms(deadline_ns) / QUESTION_SHARES;
-    question_ms = question_ms < QUESTION_MS_MAX ? question_ms : QUESTION_MS_MAX;
+    uint64_t all_ms = left_ms(deadline_ns);
+    uint64_t question_ms = all_ms / QUESTION_SHARES;
+    if (question_ms < QUESTION_MS_MIN) {
+        question_ms = all_ms / 2 < QUESTION_MS_MIN ? all_ms / 2 : QUESTION_MS_MIN;
+    } else if (question_ms > QUESTION_MS_MAX) {
+        question_ms = QUESTION_MS_MAX;
+    }
     return deadline_ns - question_ms * 1000000;
 }
 
