@@ -387,8 +387,11 @@ def test_methods_types_and_queries(server):
     assert server.get("/v1/retention/a", "PUT", "Content-Type: Application/JSON; charset=utf-8\r\n", b'{"version":1}').status == 200
     blanks = b'{"version":1%s}' % (b" " * (4096 - 13))
     assert server.get("/v1/retention/a", "PUT", JSON, blanks).status == 200
-    assert server.get("/v1/retention/a", "PUT", JSON, blanks + b" ").status == 413
-    assert server.get("/v1/retention/a", "DELETE", JSON, b"{}").status == 413
+    refused = server.get("/v1/retention/a", "PUT", JSON, blanks + b" ")
+    assert refused.status == 413
+    assert (refused.json()["limit"], refused.json()["actual"], refused.json().get("limit_key")) == (4096, 4097, None)
+    refused = server.get("/v1/retention/a", "DELETE", JSON, b"{}")
+    assert refused.status == 413 and not refused.json().keys() & {"limit", "actual", "limit_key"}
     assert server.get("/v1/retention/a", "DELETE").status == 204
 
 
