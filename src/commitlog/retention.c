@@ -117,16 +117,20 @@ static void tell_removed(const struct log *log, const struct round *round, uint6
         .bytes = bytes,
     };
     tell(log, &event);
-    event.type = LOG_RETENTION_OVERRULED;
     for (uint32_t i = 0; i < round->policy_count; i++) {
-        if (round->policies[i].version < round->last_version) {
-            event.policy = &round->policies[i];
-            tell(log, &event);
+        const struct log_policy *policy = &round->policies[i];
+        if (policy->version < round->last_version) {
+            event.policies++;
+            bool is_farthest = event.policy == NULL || policy->version < event.policy->version;
+            event.policy = is_farthest ? policy : event.policy;
         }
+    }
+    if (event.policies > 0) {
+        event.type = LOG_RETENTION_OVERRULED;
+        tell(log, &event);
     }
     if (round->cuts_windows) {
         event.type = LOG_RETENTION_WINDOWS;
-        event.policy = NULL;
         tell(log, &event);
     }
 }

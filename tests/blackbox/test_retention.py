@@ -5,6 +5,7 @@ import random
 import signal
 import subprocess
 import threading
+import time
 
 import pytest
 
@@ -167,6 +168,25 @@ def test_a_cap_on_bytes_wins_and_is_counted(tmp_path):
         response = commit(server, write(key()), preconditions=[point("old", version=start - 2)])
         assert response.json()["reason"] == "too_old"
         assert commit(server, write(key()), preconditions=[point("old", version=start - 1)]).status == 200
+
+
+def test_warnings_of_a_cap_do_not_flood_the_log(tmp_path):
+    """One a second of each kind, whatever is removed; it names the policy that is farthest behind."""
+    kinds = (b"a cap of [retention] has removed what a policy keeps", b"younger than the windows")
+    with wire.weaseldb(*SMALL, "retention.max_bytes=%d" % (4 * SEGMENT), cwd=tmp_path) as server:
+        latest = committed(server, write(key()))
+        for name, version in (("a-late", latest), ("b-all", 0), ("c-late", latest)):
+            assert put(server, name, version).status == 200
+        started = time.monotonic()
+        fill(server, 30)
+        wire.wait_for(lambda: server.metric("weaseldb_retention_removed_segments_total") >= 25)
+        wire.wait_for(lambda: all(kind in server.stderr() for kind in kinds))
+        seconds = time.monotonic() - started
+        lines = server.stderr().splitlines()
+    for kind in kinds:
+        assert 1 <= sum(kind in line for line in lines) <= seconds + 1
+    first = next(line for line in lines if kinds[0] in line)
+    assert b"policies=3 farthest_behind=b-all policy_version=0" in first
 
 
 def test_a_log_whose_segments_but_the_newest_are_gone_starts(tmp_path):
