@@ -7,7 +7,7 @@
  *   1. plan under `state_lock`, so that no policy changes meanwhile       nothing has happened
  *   2. replace `state`: the oldest segment that must be there             files below the bound
  *   3. take them off the list; the log's first version rises              likewise
- *   4. unlink the files, without a lock                                   some of them
+ *   4. unlink the files, without a lock, and close them for readers       some of them
  *
  * A start after a crash at 2 to 4 removes what is below the bound. The directory is not synced:
  * names that come back after a crash are below the bound too.
@@ -155,6 +155,7 @@ static void unlink_files(struct log *log, const struct round *round)
         atomic_fetch_add(&log->removed_segments, 1);
         atomic_fetch_add(&log->removed_bytes, segment->bytes);
     }
+    log_readers_close_removed(log);
     tell_removed(log, round, segments, bytes);
 }
 

@@ -1,6 +1,8 @@
 """Retention over HTTP: policies, caps, restarts and crashes, on segments of a few commits each."""
 
 import json
+import os
+import pathlib
 import random
 import signal
 import subprocess
@@ -10,6 +12,7 @@ import time
 import pytest
 
 import wire
+from feed import Feed
 from test_commit import JSON, commit, committed, key, point, status, write
 from test_disk import small_disk  # noqa: F401: a fixture
 
@@ -168,6 +171,23 @@ def test_a_cap_on_bytes_wins_and_is_counted(tmp_path):
         response = commit(server, write(key()), preconditions=[point("old", version=start - 2)])
         assert response.json()["reason"] == "too_old"
         assert commit(server, write(key()), preconditions=[point("old", version=start - 1)]).status == 200
+
+
+def test_the_disk_has_the_space_of_removed_segments_back(tmp_path):
+    """Also while a feed is open that has read them, and has nothing more to read."""
+
+    def deleted():
+        links = [os.readlink(path) for path in pathlib.Path(f"/proc/{server.pid}/fd").iterdir() if path.is_symlink()]
+        return [link for link in links if "commit-" in link and link.endswith(" (deleted)")]
+
+    with wire.weaseldb(*SMALL, *SHORT, "http.network_threads=1", cwd=tmp_path) as server:
+        latest = fill(server, 4)
+        with Feed(server, 0) as feed:
+            feed.until(latest)
+            time.sleep(1.1)  # older than the windows
+            assert put(server, "all", latest - 1).status == 200
+            wire.wait_for(lambda: server.metric("weaseldb_retention_removed_segments_total") == 4)
+            wire.wait_for(lambda: deleted() == [])
 
 
 def test_warnings_of_a_cap_do_not_flood_the_log(tmp_path):
