@@ -101,7 +101,8 @@ def test_mistakes_on_the_command_line(command):
         (["--help=x"], "--help=x: the option takes no value"),
         ([*needed, "more"], "'more' is not an option"),
         ([*needed, "--server", "ftp://x"], "it must be http://HOST:PORT or unix:PATH"),
-        ([*needed, "--server", "https://x"], "plain HTTP"),
+        ([*needed, "--server", "https://x"], "'https://x': neither weasel nor the server speaks TLS"),
+        ([*needed, "--server", "HTTPS://x:443/"], "name a tunnel on this machine that adds TLS"),
         ([*needed, "--server", "http://x:0"], "the port must be a number from 1 to 65535"),
         ([*needed, "--server", "http://x:65536"], "the port must be a number from 1 to 65535"),
         ([*needed, "--server", "http://"], "there is no host name"),
@@ -115,6 +116,14 @@ def test_mistakes_on_the_command_line(command):
         assert said in result.stderr
         assert result.stderr.endswith(f"See weasel {command} --help.\n")
         assert result.stdout == ""
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_https_of_the_environment_is_refused_too(command):
+    words = {"status": ["id"], "follow": ["--sqlite", "/tmp/x"], "commit": ["--delete", "a"]}.get(command, [])
+    result = weasel(command, *words, server="https://127.0.0.1:1")
+    assert result.returncode == 2
+    assert "the server 'https://127.0.0.1:1': neither weasel nor the server speaks TLS" in result.stderr
 
 
 @pytest.mark.parametrize("command", COMMANDS)
