@@ -56,8 +56,7 @@ static const char HELP[] =
     "for a mistake in what was given.\n";
 
 enum {
-    OPTION_HELP = OPTIONS_OWN,
-    OPTION_WRITE,
+    OPTION_WRITE = OPTIONS_OWN,
     OPTION_DELETE,
     OPTION_DELETE_RANGE,
     OPTION_READ,
@@ -77,7 +76,7 @@ enum {
 enum { CONFLICT_RETRIES_MAX = 1000000 };
 
 static const struct option KNOWN[] = {
-    {"help", no_argument, NULL, OPTION_HELP},
+    {"help", no_argument, NULL, OPTIONS_HELP},
     {"write", required_argument, NULL, OPTION_WRITE},
     {"delete", required_argument, NULL, OPTION_DELETE},
     {"delete-range", required_argument, NULL, OPTION_DELETE_RANGE},
@@ -234,8 +233,9 @@ static bool take_setting(struct reading *reading, int option)
     }
 }
 
-static bool take_option(struct reading *reading, int option)
+static bool take_option(void *context, int option)
 {
+    struct reading *reading = context;
     switch (option) {
     case OPTION_WRITE:
         return take_write(reading);
@@ -245,25 +245,19 @@ static bool take_option(struct reading *reading, int option)
     case OPTION_DELETE_RANGE:
     case OPTION_READ_RANGE:
         return take_range(reading, option == OPTION_READ_RANGE);
-    case OPTIONS_MISUSED:
-        return false;
     default:
         return take_setting(reading, option);
     }
 }
 
-/* The first time: how keys are written, and whether help is wanted. What is wrong is told the
- * second time. */
-static bool look_ahead(struct reading *reading, int argc, char **argv)
+/* The first time: how keys are written. What is wrong is told the second time. */
+static void look_ahead(struct reading *reading, int argc, char **argv)
 {
     static const struct option *const known = KNOWN;
     struct options words;
     int option;
     options_init(&words, argc, argv, known);
     while ((option = getopt_long(argc, argv, "+:", known, NULL)) != -1) {
-        if (option == OPTION_HELP) {
-            return true;
-        }
         if (option == OPTION_HEX || option == OPTION_BASE64) {
             reading->form = option == OPTION_HEX ? TEXT_HEX : TEXT_BASE64;
         }
@@ -275,7 +269,6 @@ static bool look_ahead(struct reading *reading, int argc, char **argv)
             }
         }
     }
-    return false;
 }
 
 size_t commit_options_id_bytes_max(const struct commit_options *options, size_t suffix_bytes)
@@ -319,19 +312,11 @@ bool commit_options_init(struct commit_options *options, int argc, char **argv,
                          enum command_status *out_status)
 {
     struct reading reading = {.options = options};
-    int option;
     *options = (struct commit_options){.transaction = transaction_open(), .timeout_ms = 30000};
-    if (look_ahead(&reading, argc, argv)) {
-        (void)fputs(HELP, stdout);
-        *out_status = COMMAND_OK;
-        return false;
-    }
+    look_ahead(&reading, argc, argv);
     options_init(&reading.words, argc, argv, KNOWN);
-    while ((option = options_next(&reading.words)) != OPTIONS_END) {
-        if (!take_option(&reading, option)) {
-            *out_status = COMMAND_USAGE;
-            return false;
-        }
+    if (!options_read(&reading.words, HELP, take_option, &reading, out_status)) {
+        return false;
     }
     *out_status = finish(&reading);
     return *out_status == COMMAND_OK;

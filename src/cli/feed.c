@@ -78,6 +78,11 @@ static void fail_other_log(struct session *session)
     finish(session, END_FAILED);
 }
 
+static bool is_at_end(const struct feed *feed)
+{
+    return feed->until_end && feed->position >= feed->head;
+}
+
 static void hand_on(struct session *session, const struct feed_transaction *transaction)
 {
     struct feed *feed = session->feed;
@@ -88,7 +93,7 @@ static void hand_on(struct session *session, const struct feed_transaction *tran
         bool wants_more = feed->handler.take_transaction(feed->handler.context, transaction);
         feed->position = transaction->version;
         feed->last = feed_event_mark(transaction);
-        if (!wants_more) {
+        if (!wants_more || is_at_end(feed)) {
             finish(session, END_WANTED);
         }
     }
@@ -128,7 +133,7 @@ static void take_progress(struct session *session, struct bytes data)
         return;
     }
     feed->position = version > feed->position ? version : feed->position;
-    if (!feed->handler.take_progress(feed->handler.context, feed->position)) {
+    if (!feed->handler.take_progress(feed->handler.context, feed->position) || is_at_end(feed)) {
         finish(session, END_WANTED);
     }
 }
