@@ -8,7 +8,7 @@ end
 complete -c weasel -f
 complete -c weasel -n __fish_use_subcommand -l help -d 'how weasel is used'
 complete -c weasel -n __fish_use_subcommand -l version -d 'the version of weasel'
-complete -c weasel -n __fish_use_subcommand -a commit -d 'make a transaction of writes and checks'
+complete -c weasel -n __fish_use_subcommand -a commit -d 'make transactions of writes and checks'
 complete -c weasel -n __fish_use_subcommand -a status -d 'what became of a transaction'
 complete -c weasel -n __fish_use_subcommand -a version -d "the server's latest durable version"
 complete -c weasel -n __fish_use_subcommand -a subscribe -d 'write transactions as they are committed'
@@ -45,7 +45,7 @@ __weasel_option commit delete-range -x -d 'BEGIN END'
 __weasel_option commit read -x -d 'KEY[@VERSION]'
 __weasel_option commit read-range -x -d 'BEGIN END [@VERSION]'
 __weasel_option commit read-version -x -d 'at which was read'
-__weasel_option commit file -r -F -d 'the transaction as JSON'
+__weasel_option commit file -r -F -d 'transactions as JSON'
 __weasel_option commit request-id -x -d 'its name'
 __weasel_option commit leader -x -d 'commit only by this leader'
 __weasel_option commit retry-conflicts -x -d 'try again so often'

@@ -332,6 +332,17 @@ void metrics_callback_register(struct metrics_family *family, const struct metri
     series->context = context;
 }
 
+void metrics_callbacks_register(struct metrics *metrics, const struct metrics_callback *callbacks,
+                                size_t count, void *context)
+{
+    for (size_t i = 0; i < count; i++) {
+        const struct metrics_callback *one = &callbacks[i];
+        metrics_callback_register(
+            metrics_family_register(metrics, one->type, one->unit, one->name, one->help), NULL, 0,
+            one->read, context);
+    }
+}
+
 void metrics_list_register(struct metrics_family *family, const char *label,
                            void (*list)(void *context, struct metrics_list *list), void *context)
 {

@@ -124,6 +124,17 @@ struct metrics_histogram metrics_histogram_register(struct metrics_family *famil
 void metrics_callback_register(struct metrics_family *family, const struct metrics_label *labels,
                                size_t label_count, int64_t (*read)(void *context), void *context);
 
+/* Several of them, each in a family of its own and without labels. */
+struct metrics_callback {
+    enum metrics_type type;
+    enum metrics_unit unit;
+    const char *name;
+    const char *help;
+    int64_t (*read)(void *context);
+};
+void metrics_callbacks_register(struct metrics *metrics, const struct metrics_callback *callbacks,
+                                size_t count, void *context);
+
 /* Makes a family's series, beside those registered, whatever `list(context, list)` adds at each
  * scrape, on the scraping thread: for things that come and go, of which there are few. `label` is
  * copied. `list` must not block; `context` outlives the registry. At most once a family. */

@@ -8,9 +8,11 @@
 #include <stdio.h>
 
 enum {
-    ATTEMPT_MS_MIN = 1000, /* of time that one attempt gets */
-    QUESTION_MS = 5000,    /* for a last question */
-    PAUSE_MS_FIRST = 50,   /* between attempts, doubled each time */
+    ATTEMPT_MS_MIN = 1000,  /* of time that one attempt gets */
+    QUESTION_MS_MIN = 1000, /* kept for a last question, but at most half of all time */
+    QUESTION_MS_MAX = 5000,
+    QUESTION_SHARES = 4, /* else this part of all time */
+    PAUSE_MS_FIRST = 50, /* between attempts, doubled each time */
     PAUSE_MS_MAX = 2000,
     SHARES = 3, /* one attempt gets this part of all time at most, so that there is another */
 };
@@ -88,14 +90,28 @@ static uint64_t pause_ms(const struct http_reply *reply, unsigned attempt)
     return reply->has_retry_after ? reply->retry_after_ms : ms;
 }
 
+/* When attempts end, so that there is time to ask what became of them. */
+static uint64_t attempts_deadline_ns(uint64_t deadline_ns)
+{
+    uint64_t all_ms = left_ms(deadline_ns);
+    uint64_t question_ms = all_ms / QUESTION_SHARES;
+    if (question_ms < QUESTION_MS_MIN) {
+        question_ms = all_ms / 2 < QUESTION_MS_MIN ? all_ms / 2 : QUESTION_MS_MIN;
+    } else if (question_ms > QUESTION_MS_MAX) {
+        question_ms = QUESTION_MS_MAX;
+    }
+    return deadline_ns - question_ms * 1000000;
+}
+
 enum attempts_end attempts_commit(const struct attempts *attempts, struct bytes body,
                                   struct http_reply *out_reply)
 {
     bool is_unknown = false; /* of some attempt */
+    uint64_t deadline_ns = attempts_deadline_ns(attempts->deadline_ns);
     uint64_t share_ms = left_ms(attempts->deadline_ns) / SHARES;
     share_ms = share_ms > ATTEMPT_MS_MIN ? share_ms : ATTEMPT_MS_MIN;
     for (unsigned attempt = 0;; attempt++) {
-        uint64_t ms = left_ms(attempts->deadline_ns);
+        uint64_t ms = left_ms(deadline_ns);
         ms = ms > share_ms ? share_ms : ms > 0 ? ms : 1;
         http_client_call(
             attempts->client,
@@ -111,12 +127,12 @@ enum attempts_end attempts_commit(const struct attempts *attempts, struct bytes 
             return ATTEMPTS_UNREACHED;
         }
         uint64_t wait_ms = pause_ms(out_reply, attempt);
-        if (left_ms(attempts->deadline_ns) <= wait_ms) {
+        if (left_ms(deadline_ns) <= wait_ms) {
             break;
         }
         tell(attempts, out_reply);
         http_reply_deinit(out_reply);
-        http_client_pause(wait_ms, attempts->deadline_ns);
+        http_client_pause(wait_ms, deadline_ns);
     }
     if (!is_unknown) {
         return ATTEMPTS_NOT_COMMITTED;
@@ -124,7 +140,6 @@ enum attempts_end attempts_commit(const struct attempts *attempts, struct bytes 
     struct http_reply failure = *out_reply;
     struct attempts question = *attempts;
     question.waits = true;
-    question.deadline_ns = clock_monotonic_ns() + (uint64_t)QUESTION_MS * 1000000;
     if (attempts_ask(&question, 0, out_reply) == ATTEMPTS_ASKED) {
         http_reply_deinit(&failure);
         return ATTEMPTS_ASKED;

@@ -6,13 +6,14 @@
  *
  *   answered 200, 409, 4xx              known: the end
  *   answered 503 "not_committed"        nothing has happened: again after Retry-After
- *   no whole answer, any other 5xx      unknown: again under the same id, which commits once at
- * most nothing was sent, nothing unknown   known: the server cannot be reached; the end
+ *   no whole answer, any other 5xx      unknown: again under the same id, which commits at most
+ *                                       once
+ *   nothing was sent, nothing unknown   known: the server cannot be reached; the end
  *
- * When time is up and an attempt's outcome is unknown, /v1/status is asked: its answer is final.
+ * When time is nearly up and an attempt's outcome is unknown, /v1/status is asked: its answer is
+ * final.
  *
- * Runs on: the main thread. Blocks: until the end, at most the timeout and once more that of a
- * question.
+ * Runs on: the main thread. Blocks: until the end, at most until the deadline.
  */
 #ifndef CLI_ATTEMPTS_H
 #define CLI_ATTEMPTS_H
@@ -31,7 +32,7 @@ struct attempts {
     struct http_client *client;
     const char *name; /* of the command: for notes on a terminal */
     struct bytes request_id;
-    uint64_t deadline_ns; /* of clock_monotonic_ns() */
+    uint64_t deadline_ns; /* of clock_monotonic_ns(): of all of it, the question too */
     bool tells;           /* of each retry, to standard error */
     bool waits;           /* a question: also for a server that cannot be reached */
 };

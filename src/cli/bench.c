@@ -48,8 +48,7 @@ static const char HELP[] =
     "on the command line.\n";
 
 enum {
-    OPTION_HELP = OPTIONS_OWN,
-    OPTION_CLIENTS,
+    OPTION_CLIENTS = OPTIONS_OWN,
     OPTION_DURATION,
     OPTION_RATE,
     OPTION_BATCH,
@@ -68,7 +67,7 @@ enum {
 };
 
 static const struct option KNOWN[] = {
-    {"help", no_argument, NULL, OPTION_HELP},
+    {"help", no_argument, NULL, OPTIONS_HELP},
     {"clients", required_argument, NULL, OPTION_CLIENTS},
     {"duration", required_argument, NULL, OPTION_DURATION},
     {"rate", required_argument, NULL, OPTION_RATE},
@@ -183,8 +182,9 @@ static bool take_shape(struct bench_options *options, int option)
     }
 }
 
-static bool take_option(struct bench_options *options, int option)
+static bool take_option(void *context, int option)
 {
+    struct bench_options *options = context;
     static const char *const distributions[] = {"uniform", "zipf", "sequential", NULL};
     const struct options *words = &options->words;
     unsigned chosen = 0;
@@ -223,18 +223,9 @@ static bool take_option(struct bench_options *options, int option)
 static bool read_options(struct bench_options *options, int argc, char **argv,
                          enum command_status *out_status)
 {
-    int option;
-    *out_status = COMMAND_USAGE;
     options_init(&options->words, argc, argv, KNOWN);
-    while ((option = options_next(&options->words)) != OPTIONS_END) {
-        if (option == OPTION_HELP) {
-            (void)fputs(HELP, stdout);
-            *out_status = COMMAND_OK;
-            return false;
-        }
-        if (!take_option(options, option)) {
-            return false;
-        }
+    if (!options_read(&options->words, HELP, take_option, options, out_status)) {
+        return false;
     }
     if (!options_finished(&options->words) ||
         !options_server(&options->words, options->server, &options->endpoint)) {

@@ -3,22 +3,21 @@
  * written (--hex, --base64) holds for all of them, so the words are read twice. */
 #include "cli/commit_options.h"
 
-#include "base/clock.h"
 #include "cli/options.h"
 #include "cli/request_id.h"
 #include "cli/text.h"
+#include "txn/txn.h"
 
-#include <errno.h>
 #include <stdio.h>
 
 static const char HELP[] =
     "usage: weasel commit [OPTION...] OPERATION... [PRECONDITION...]\n"
     "       weasel commit [OPTION...] --file FILE\n"
     "\n"
-    "Sends one transaction, and stays until it is known what became of it: what the server did "
-    "not\n"
+    "Sends a transaction, and stays until it is known what became of it: what the server did not\n"
     "answer, or refused for lack of room, is sent again under the same request id, so that it is\n"
-    "committed at most once.\n"
+    "committed at most once. A file may have many: they are sent one after the other, each when\n"
+    "the one before it is committed, and the first that is not is the last that was sent.\n"
     "\n"
     "Operations, applied in this order:\n"
     "  --write KEY=VALUE           write a key; '=' in a key is \\x3d\n"
@@ -34,26 +33,30 @@ static const char HELP[] =
     "Keys and values are text with the escapes \\\\ \\n \\r \\t \\xNN.\n"
     "  --hex, --base64             they are all written so instead\n"
     "\n"
-    "  --file FILE           the transaction as JSON of the API; - is standard input\n"
-    "  --request-id ID       default: a random one; it is written with the outcome\n"
+    "  --file FILE           transactions as JSON objects of the API, one behind the other; - is\n"
+    "                        standard input; each may have 1 GiB\n"
+    "  --request-id ID       default: a random one; it is written with the outcome. Of a file, it\n"
+    "                        is that of the first transaction, and the N-th has ID-N: the same "
+    "file\n"
+    "                        sent again commits nothing twice\n"
     "  --leader LEADER       commit only by this leader (see weasel version)\n"
     "  --retry-conflicts N   when reads were stale, try again up to N times at the version of the\n"
     "                        conflict, with the same operations: right only for operations that "
     "do\n"
     "                        not depend on what was read (0)\n"
-    "  --timeout SEC         give up after so long (30)\n"
-    "  --json                write the outcome as JSON\n"
+    "  --timeout SEC         how long each transaction may take (30)\n"
+    "  --json                write each outcome as JSON, one a line\n"
     "  --server URL          http://HOST:PORT or unix:PATH; default: WEASEL_SERVER of the\n"
     "                        environment, or else " ENDPOINT_DEFAULT "\n"
     "  --help                write this, and end\n"
     "\n"
-    "Exit status: 0 when it is committed, 3 when it is not, 4 when nobody could say (weasel "
-    "status\n"
-    "will), 1 when the server cannot be reached, 2 for a mistake in what was given.\n";
+    "Exit status: 0 when all are committed; else that of the first that is not: 3 when it never\n"
+    "will be, 4 when nobody could say (weasel status will), 1 when the server cannot be reached, "
+    "2\n"
+    "for a mistake in what was given.\n";
 
 enum {
-    OPTION_HELP = OPTIONS_OWN,
-    OPTION_WRITE,
+    OPTION_WRITE = OPTIONS_OWN,
     OPTION_DELETE,
     OPTION_DELETE_RANGE,
     OPTION_READ,
@@ -70,10 +73,10 @@ enum {
     OPTION_SERVER,
 };
 
-enum { FILE_BYTES_MAX = 1 << 30, CONFLICT_RETRIES_MAX = 1000000, SUFFIX_BYTES = 8 };
+enum { CONFLICT_RETRIES_MAX = 1000000 };
 
 static const struct option KNOWN[] = {
-    {"help", no_argument, NULL, OPTION_HELP},
+    {"help", no_argument, NULL, OPTIONS_HELP},
     {"write", required_argument, NULL, OPTION_WRITE},
     {"delete", required_argument, NULL, OPTION_DELETE},
     {"delete-range", required_argument, NULL, OPTION_DELETE_RANGE},
@@ -97,13 +100,7 @@ struct reading {
     struct options words;
     struct commit_options *options;
     enum text_form form;
-    const char *file;
     const char *server;
-    const char *leader;
-    const char *request_id;
-    uint64_t timeout_ms;
-    uint64_t read_version;
-    bool has_read_version;
 };
 
 static bool take_bytes(const struct reading *reading, const char *option, struct bytes text,
@@ -207,37 +204,38 @@ static bool take_setting(struct reading *reading, int option)
     struct commit_options *options = reading->options;
     switch (option) {
     case OPTION_FILE:
-        reading->file = optarg;
+        options->file = optarg;
         return true;
     case OPTION_SERVER:
         reading->server = optarg;
         return true;
     case OPTION_LEADER:
-        reading->leader = optarg;
+        options->leader = optarg;
         return true;
     case OPTION_REQUEST_ID:
-        reading->request_id = optarg;
+        options->request_id = optarg;
         return true;
     case OPTION_JSON:
         options->as_json = true;
         return true;
     case OPTION_READ_VERSION:
-        reading->has_read_version = true;
+        options->has_read_version = true;
         return options_number(&reading->words, "--read-version", optarg, 0, OPTIONS_VERSION_MAX,
-                              &reading->read_version);
+                              &options->read_version);
     case OPTION_RETRY_CONFLICTS:
         return options_number(&reading->words, "--retry-conflicts", optarg, 0, CONFLICT_RETRIES_MAX,
                               &options->conflict_retries);
     case OPTION_TIMEOUT:
         return options_seconds(&reading->words, "--timeout", optarg, 1, 86400000,
-                               &reading->timeout_ms);
+                               &options->timeout_ms);
     default:
         return option == OPTION_HEX || option == OPTION_BASE64;
     }
 }
 
-static bool take_option(struct reading *reading, int option)
+static bool take_option(void *context, int option)
 {
+    struct reading *reading = context;
     switch (option) {
     case OPTION_WRITE:
         return take_write(reading);
@@ -247,25 +245,19 @@ static bool take_option(struct reading *reading, int option)
     case OPTION_DELETE_RANGE:
     case OPTION_READ_RANGE:
         return take_range(reading, option == OPTION_READ_RANGE);
-    case OPTIONS_MISUSED:
-        return false;
     default:
         return take_setting(reading, option);
     }
 }
 
-/* The first time: how keys are written, and whether help is wanted. What is wrong is told the
- * second time. */
-static bool look_ahead(struct reading *reading, int argc, char **argv)
+/* The first time: how keys are written. What is wrong is told the second time. */
+static void look_ahead(struct reading *reading, int argc, char **argv)
 {
     static const struct option *const known = KNOWN;
     struct options words;
     int option;
     options_init(&words, argc, argv, known);
     while ((option = getopt_long(argc, argv, "+:", known, NULL)) != -1) {
-        if (option == OPTION_HELP) {
-            return true;
-        }
         if (option == OPTION_HEX || option == OPTION_BASE64) {
             reading->form = option == OPTION_HEX ? TEXT_HEX : TEXT_BASE64;
         }
@@ -277,68 +269,12 @@ static bool look_ahead(struct reading *reading, int argc, char **argv)
             }
         }
     }
-    return false;
 }
 
-static bool read_all(FILE *file, struct buffer *out)
+size_t commit_options_id_bytes_max(const struct commit_options *options, size_t suffix_bytes)
 {
-    size_t got;
-    do {
-        got = fread(buffer_reserve(out, 1 << 16), 1, 1 << 16, file);
-        out->size += got;
-    } while (got > 0 && out->size <= FILE_BYTES_MAX);
-    return ferror(file) == 0;
-}
-
-static enum command_status read_file(struct reading *reading)
-{
-    enum command_status status = COMMAND_OK;
-    struct buffer text = {0};
-    struct buffer mistake = {0};
-    const char *name = reading->words.name;
-    bool is_stdin = reading->file[0] == '-' && reading->file[1] == '\0';
-    FILE *file = is_stdin ? stdin : fopen(reading->file, "re");
-    if (file == NULL || !read_all(file, &text)) {
-        status = command_failed(name, "%s: cannot be read: %s", reading->file, strerror(errno));
-    } else if (transaction_read(reading->options->transaction, buffer_bytes(&text), &mistake) !=
-               OK) {
-        (void)command_failed(name, "%s:%s", is_stdin ? "standard input" : reading->file,
-                             buffer_string(&mistake));
-        status = COMMAND_USAGE;
-    }
-    if (file != NULL && !is_stdin) {
-        (void)fclose(file);
-    }
-    buffer_deinit(&text);
-    buffer_deinit(&mistake);
-    return status;
-}
-
-static enum command_status choose_id(struct reading *reading)
-{
-    struct commit_options *options = reading->options;
-    struct bytes of_file = transaction_request_id(options->transaction);
-    struct bytes given = of_file;
-    char random[REQUEST_ID_RANDOM_BYTES + 1];
-    if (reading->request_id != NULL && of_file.data != NULL) {
-        return command_misused(reading->words.name, "--request-id: the file has a request_id");
-    }
-    if (reading->request_id != NULL) {
-        given = bytes_from_string(reading->request_id);
-    } else if (of_file.data == NULL) {
-        request_id_make(random);
-        given = bytes_from_string(random);
-    }
-    if (!request_id_is_valid(given) ||
-        (options->conflict_retries > 0 && given.size > 128 - SUFFIX_BYTES)) {
-        return command_misused(reading->words.name,
-                               "a request id is 1 to 128 printable ASCII characters, no blanks; "
-                               "with --retry-conflicts, at most %d",
-                               128 - SUFFIX_BYTES);
-    }
-    buffer_add(&options->id_room, given);
-    options->request_id = buffer_bytes(&options->id_room);
-    return COMMAND_OK;
+    return TXN_REQUEST_ID_BYTES_MAX - suffix_bytes -
+           (options->conflict_retries > 0 ? COMMIT_RETRY_SUFFIX_BYTES : 0);
 }
 
 /* What holds between options. */
@@ -346,52 +282,41 @@ static enum command_status finish(struct reading *reading)
 {
     struct commit_options *options = reading->options;
     const char *name = reading->words.name;
+    size_t suffix_bytes = options->file != NULL ? COMMIT_FILE_SUFFIX_BYTES : 0;
     if (!options_finished(&reading->words) ||
         !options_server(&reading->words, reading->server, &options->endpoint)) {
         return COMMAND_USAGE;
     }
-    if (reading->file != NULL && !transaction_is_empty(options->transaction)) {
+    if (options->file != NULL && !transaction_is_empty(options->transaction)) {
         return command_misused(name, "--file goes without operations and preconditions");
     }
-    enum command_status status = reading->file == NULL ? COMMAND_OK : read_file(reading);
-    if (status != COMMAND_OK) {
-        return status;
-    }
-    if (reading->file == NULL && transaction_is_empty(options->transaction)) {
+    if (options->file == NULL && transaction_is_empty(options->transaction)) {
         return command_misused(name, "there is nothing to commit: neither an operation nor a "
                                      "precondition is given");
     }
-    if (reading->has_read_version) {
-        transaction_set_read_version(options->transaction, reading->read_version);
+    if (options->request_id != NULL) {
+        struct bytes id = bytes_from_string(options->request_id);
+        size_t bytes_max = commit_options_id_bytes_max(options, suffix_bytes);
+        if (!request_id_is_valid(id) || id.size > bytes_max) {
+            return command_misused(
+                name,
+                "--request-id: a request id is 1 to %zu printable ASCII characters, no blanks%s",
+                bytes_max,
+                bytes_max < TXN_REQUEST_ID_BYTES_MAX ? ", when a number goes behind it" : "");
+        }
     }
-    if (reading->leader != NULL) {
-        transaction_set_leader(options->transaction, bytes_from_string(reading->leader));
-    }
-    if (options->conflict_retries > 0 && transaction_has_fixed_reads(options->transaction)) {
-        return command_misused(name, "--retry-conflicts reads again at a later version, and one of "
-                                     "the preconditions has a version of its own");
-    }
-    options->deadline_ns = clock_monotonic_ns() + reading->timeout_ms * 1000000;
-    return choose_id(reading);
+    return COMMAND_OK;
 }
 
 bool commit_options_init(struct commit_options *options, int argc, char **argv,
                          enum command_status *out_status)
 {
-    struct reading reading = {.options = options, .timeout_ms = 30000};
-    int option;
-    *options = (struct commit_options){.transaction = transaction_open()};
-    if (look_ahead(&reading, argc, argv)) {
-        (void)fputs(HELP, stdout);
-        *out_status = COMMAND_OK;
-        return false;
-    }
+    struct reading reading = {.options = options};
+    *options = (struct commit_options){.transaction = transaction_open(), .timeout_ms = 30000};
+    look_ahead(&reading, argc, argv);
     options_init(&reading.words, argc, argv, KNOWN);
-    while ((option = options_next(&reading.words)) != OPTIONS_END) {
-        if (!take_option(&reading, option)) {
-            *out_status = COMMAND_USAGE;
-            return false;
-        }
+    if (!options_read(&reading.words, HELP, take_option, &reading, out_status)) {
+        return false;
     }
     *out_status = finish(&reading);
     return *out_status == COMMAND_OK;
@@ -400,6 +325,5 @@ bool commit_options_init(struct commit_options *options, int argc, char **argv,
 void commit_options_deinit(struct commit_options *options)
 {
     transaction_close(options->transaction);
-    buffer_deinit(&options->id_room);
     *options = (struct commit_options){0};
 }

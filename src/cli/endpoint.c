@@ -74,9 +74,12 @@ enum err endpoint_read(const char *text, struct endpoint *out, const char **out_
         return read_unix(bytes_drop(rest, 5), out, out_mistake);
     }
     if (!bytes_starts_with(rest, BYTES("http://"))) {
+        struct bytes scheme = bytes_split(&rest, ':');
         *out_mistake =
-            bytes_starts_with(rest, BYTES("https://"))
-                ? "the server speaks plain HTTP: it must be http://HOST:PORT or unix:PATH"
+            bytes_equal_fold(scheme, BYTES("https"))
+                ? "neither weasel nor the server speaks TLS: it must be http://HOST:PORT or "
+                  "unix:PATH. To reach one behind a TLS proxy, name a tunnel on this machine that "
+                  "adds TLS (stunnel, ssh -L), such as http://127.0.0.1:PORT"
                 : "it must be http://HOST:PORT or unix:PATH";
         return ERR_INVALID;
     }

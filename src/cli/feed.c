@@ -17,7 +17,6 @@
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <unistd.h>
 #include <yyjson.h>
 
 enum {
@@ -48,6 +47,8 @@ struct session {
     bool cannot_prove; /* the log no longer has it */
     bool has_events;   /* of this connection */
     bool ever_reached; /* a server has been there */
+    bool has_told;     /* that it is gone, since events came last */
+    char said[64];     /* by the server's end event: why; empty: there was none */
     uint64_t heard_ns; /* when something came last */
     unsigned failures; /* in a row */
 };
@@ -77,6 +78,11 @@ static void fail_other_log(struct session *session)
     finish(session, END_FAILED);
 }
 
+static bool is_at_end(const struct feed *feed)
+{
+    return feed->until_end && feed->position >= feed->head;
+}
+
 static void hand_on(struct session *session, const struct feed_transaction *transaction)
 {
     struct feed *feed = session->feed;
@@ -87,7 +93,7 @@ static void hand_on(struct session *session, const struct feed_transaction *tran
         bool wants_more = feed->handler.take_transaction(feed->handler.context, transaction);
         feed->position = transaction->version;
         feed->last = feed_event_mark(transaction);
-        if (!wants_more) {
+        if (!wants_more || is_at_end(feed)) {
             finish(session, END_WANTED);
         }
     }
@@ -127,7 +133,7 @@ static void take_progress(struct session *session, struct bytes data)
         return;
     }
     feed->position = version > feed->position ? version : feed->position;
-    if (!feed->handler.take_progress(feed->handler.context, feed->position)) {
+    if (!feed->handler.take_progress(feed->handler.context, feed->position) || is_at_end(feed)) {
         finish(session, END_WANTED);
     }
 }
@@ -136,7 +142,8 @@ static void take_progress(struct session *session, struct bytes data)
 static void take_end(struct session *session, struct bytes data)
 {
     const struct feed *feed = session->feed;
-    if (feed_event_is_damage(data)) {
+    feed_event_read_end(data, session->said, sizeof session->said);
+    if (strcmp(session->said, "damaged") == 0) {
         (void)command_failed(feed->name,
                              "the log of the server at %s is damaged after version %" PRIu64
                              "; its log lines say where",
@@ -254,7 +261,9 @@ static bool transfer_ended(struct session *session)
             session->reply.reach = status == 0 ? HTTP_UNKNOWN : HTTP_ANSWERED;
             session->reply.retry_after_ms = (uint64_t)retry_after_sec * 1000;
             (void)snprintf(session->reply.failure, sizeof session->reply.failure, "%s",
-                           curl_easy_strerror(message->data.result));
+                           message->data.result == CURLE_OK
+                               ? "the stream is over"
+                               : curl_easy_strerror(message->data.result));
             return true;
         }
     }
@@ -284,7 +293,7 @@ static void stream(struct session *session)
         }
         if (clock_monotonic_ns() - session->heard_ns > feed->silence_ms * 1000000) {
             (void)snprintf(session->reply.failure, sizeof session->reply.failure,
-                           "it brought nothing for %" PRIu64 " s", feed->silence_ms / 1000);
+                           "it brought nothing for %.12g s", (double)feed->silence_ms / 1000);
             finish(session, END_AGAIN);
             return;
         }
@@ -296,6 +305,7 @@ static void connect_once(struct session *session)
 {
     session->is_over = false;
     session->has_events = false;
+    session->said[0] = '\0';
     ask_head(session);
     if (session->is_over) {
         return; /* `reply` says why */
@@ -312,6 +322,34 @@ static void connect_once(struct session *session)
 
 /* ---- from one to the next ---- */
 
+/* Why the connection has ended, for people. */
+static const char *why_ended(struct session *session)
+{
+    static char why[128];
+    if (session->said[0] != '\0') {
+        (void)snprintf(why, sizeof why, "the server has ended it (%s)", session->said);
+        return why;
+    }
+    bool is_whole = session->reply.reach == HTTP_ANSWERED && session->reply.status == 200;
+    return is_whole ? session->reply.failure : attempts_why(&session->reply);
+}
+
+/* Once for each time that it is gone, however many connections it takes. */
+static void tell(struct session *session)
+{
+    const struct feed *feed = session->feed;
+    if (session->has_told) {
+        return;
+    }
+    session->has_told = true;
+    (void)fprintf(stderr, "weasel %s: the connection has ended: %s: connecting again", feed->name,
+                  why_ended(session));
+    if (feed->has_position) {
+        (void)fprintf(stderr, ", to go on after version %" PRIu64, feed->position);
+    }
+    (void)fputc('\n', stderr);
+}
+
 static void wait_for_next(struct session *session)
 {
     const struct http_reply *reply = &session->reply;
@@ -325,10 +363,7 @@ static void wait_for_next(struct session *session)
     if (reply->retry_after_ms > ms && reply->retry_after_ms <= RETRY_MS_MAX) {
         ms = reply->retry_after_ms;
     }
-    if (isatty(STDERR_FILENO) != 0) {
-        (void)fprintf(stderr, "weasel %s: the connection has ended: connecting again\n",
-                      session->feed->name);
-    }
+    tell(session);
     session->failures++;
     http_client_pause(ms, UINT64_MAX);
 }
@@ -367,6 +402,7 @@ static enum command_status run(struct session *session)
         }
         if (session->has_events) {
             session->failures = 0;
+            session->has_told = false;
         }
         wait_for_next(session);
         http_reply_deinit(&session->reply);

@@ -82,6 +82,7 @@ struct feed {
     const char *filters; /* more of the query, "&begin=...&end=..."; empty: none */
     uint64_t silence_ms; /* a connection that brings nothing for so long is given up */
     uint64_t head;       /* the server's version when it was last asked */
+    bool until_end;      /* wants no more once it is there */
 };
 
 /* Runs until the handler wants no more or a signal asked to stop: COMMAND_OK; or until nothing

@@ -100,13 +100,19 @@ enum err feed_event_read_progress(struct bytes data, uint64_t *out_version)
     return good ? OK : ERR_INVALID;
 }
 
-bool feed_event_is_damage(struct bytes data)
+void feed_event_read_end(struct bytes data, char *out, size_t room)
 {
     yyjson_doc *doc = yyjson_read(data.data, data.size, 0);
     struct bytes reason = text_of(yyjson_obj_get(yyjson_doc_get_root(doc), "reason"));
-    bool is_damage = bytes_equal(reason, BYTES("damaged"));
+    size_t size = reason.size < room ? reason.size : room - 1;
+    for (size_t i = 0; i < size; i++) {
+        out[i] = reason.data[i];
+        if (out[i] < ' ' || out[i] > '~') {
+            out[i] = '?'; /* no terminal shall obey it */
+        }
+    }
+    out[size] = '\0';
     yyjson_doc_free(doc);
-    return is_damage;
 }
 
 bool feed_event_follows(const struct feed *feed, const struct feed_transaction *transaction,

@@ -18,8 +18,9 @@ enum err feed_event_read(struct bytes data, struct feed_transaction *out,
 
 enum err feed_event_read_progress(struct bytes data, uint64_t *out_version) WARN_UNUSED;
 
-/* Whether the event `end` with this data says that the log is damaged. */
-bool feed_event_is_damage(struct bytes data);
+/* The reason that the event `end` with this data gives, as a string of printable ASCII; cut to
+ * `room`, empty when there is none. */
+void feed_event_read_end(struct bytes data, char *out, size_t room);
 
 /* Whether the transaction may follow where `feed` is; else *out_why is added to. */
 bool feed_event_follows(const struct feed *feed, const struct feed_transaction *transaction,

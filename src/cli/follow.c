@@ -37,8 +37,7 @@ static const char HELP[] =
     "database, 2 for a mistake on the command line.\n";
 
 enum {
-    OPTION_HELP = OPTIONS_OWN,
-    OPTION_SQLITE,
+    OPTION_SQLITE = OPTIONS_OWN,
     OPTION_TABLE,
     OPTION_BATCH_MS,
     OPTION_UNTIL_END,
@@ -49,7 +48,7 @@ enum {
 enum { BATCH_OPERATIONS_MAX = 50000 };
 
 static const struct option KNOWN[] = {
-    {"help", no_argument, NULL, OPTION_HELP},
+    {"help", no_argument, NULL, OPTIONS_HELP},
     {"sqlite", required_argument, NULL, OPTION_SQLITE},
     {"table", required_argument, NULL, OPTION_TABLE},
     {"batch-ms", required_argument, NULL, OPTION_BATCH_MS},
@@ -67,7 +66,6 @@ struct follower {
     const char *table;
     const char *server;
     uint64_t batch_ms;
-    bool until_end;
     struct follow_store *store;
     struct follow_place place;   /* that the next commit leads to */
     struct follow_place written; /* in the database */
@@ -115,11 +113,6 @@ static bool is_due(const struct follower *follower)
             clock_monotonic_ns() - follower->begun_ns >= follower->batch_ms * 1000000);
 }
 
-static bool goes_on(const struct follower *follower, uint64_t version)
-{
-    return !(follower->until_end && version >= follower->feed.head);
-}
-
 static bool apply(void *context, const struct feed_operation *operation)
 {
     struct follower *follower = context;
@@ -142,14 +135,14 @@ static bool take_transaction(void *context, const struct feed_transaction *trans
     }
     follower->place.version = transaction->version;
     follower->place.last = feed_event_mark(transaction);
-    return (!is_due(follower) || commit(follower)) && goes_on(follower, transaction->version);
+    return !is_due(follower) || commit(follower);
 }
 
 static bool take_progress(void *context, uint64_t version)
 {
     struct follower *follower = context;
     follower->place.version = version;
-    return commit(follower) && goes_on(follower, version);
+    return commit(follower);
 }
 
 static bool take_idle(void *context)
@@ -160,8 +153,9 @@ static bool take_idle(void *context)
 
 /* ---- options ---- */
 
-static bool take_option(struct follower *follower, int option)
+static bool take_option(void *context, int option)
 {
+    struct follower *follower = context;
     const struct options *words = &follower->words;
     switch (option) {
     case OPTION_SQLITE:
@@ -173,7 +167,7 @@ static bool take_option(struct follower *follower, int option)
     case OPTION_BATCH_MS:
         return options_number(words, "--batch-ms", optarg, 0, 60000, &follower->batch_ms);
     case OPTION_UNTIL_END:
-        follower->until_end = true;
+        follower->feed.until_end = true;
         return true;
     case OPTION_SILENCE:
         return options_seconds(words, "--silence", optarg, 100, 86400000,
@@ -190,18 +184,9 @@ static bool take_option(struct follower *follower, int option)
 static bool read_options(struct follower *follower, int argc, char **argv,
                          enum command_status *out_status)
 {
-    int option;
-    *out_status = COMMAND_USAGE;
     options_init(&follower->words, argc, argv, KNOWN);
-    while ((option = options_next(&follower->words)) != OPTIONS_END) {
-        if (option == OPTION_HELP) {
-            (void)fputs(HELP, stdout);
-            *out_status = COMMAND_OK;
-            return false;
-        }
-        if (!take_option(follower, option)) {
-            return false;
-        }
+    if (!options_read(&follower->words, HELP, take_option, follower, out_status)) {
+        return false;
     }
     if (!options_finished(&follower->words) ||
         !options_server(&follower->words, follower->server, &follower->endpoint)) {

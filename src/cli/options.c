@@ -2,9 +2,9 @@
 #include "cli/options.h"
 
 #include "base/bytes.h"
-#include "cli/command.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 
 void options_init(struct options *options, int argc, char **argv, const struct option *known)
 {
@@ -23,11 +23,30 @@ int options_next(struct options *options)
     }
     if (option == '?') {
         (void)command_misused(options->name,
-                              optopt >= OPTIONS_OWN ? "%s: the option takes no value"
-                                                    : "there is no option %s",
+                              optopt >= OPTIONS_HELP ? "%s: the option takes no value"
+                                                     : "there is no option %s",
                               options->argv[optind - 1]);
     }
     return option;
+}
+
+bool options_read(struct options *options, const char *help,
+                  bool (*take)(void *context, int option), void *context,
+                  enum command_status *out_status)
+{
+    int option;
+    *out_status = COMMAND_USAGE;
+    while ((option = options_next(options)) != OPTIONS_END) {
+        if (option == OPTIONS_HELP) {
+            (void)fputs(help, stdout);
+            *out_status = COMMAND_OK;
+            return false;
+        }
+        if (option == OPTIONS_MISUSED || !take(context, option)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 const char *options_word(struct options *options)

@@ -4,8 +4,8 @@
  *
  *   struct options options;
  *   options_init(&options, argc, argv, KNOWN);
- *   while ((option = options_next(&options)) != OPTIONS_END) {
- *       switch (option) { ... case OPTIONS_MISUSED: return COMMAND_USAGE; }
+ *   if (!options_read(&options, HELP, take_option, &mine, &status) || !options_finished(&options))
+ * { return status;
  *   }
  *
  * Every mistake is told to standard error when it is found. Runs on: the main thread (getopt).
@@ -13,6 +13,7 @@
 #ifndef CLI_OPTIONS_H
 #define CLI_OPTIONS_H
 
+#include "cli/command.h"
 #include "cli/endpoint.h"
 
 #include <getopt.h>
@@ -21,7 +22,8 @@
 enum {
     OPTIONS_END = -1,
     OPTIONS_MISUSED = '?',
-    OPTIONS_OWN = 256, /* the first number that a command may give its options */
+    OPTIONS_HELP = 256, /* --help, of every command */
+    OPTIONS_OWN,        /* the first number that a command may give its options */
 };
 
 #define OPTIONS_VERSION_MAX ((UINT64_C(1) << 53) - 1)
@@ -38,6 +40,13 @@ void options_init(struct options *options, int argc, char **argv, const struct o
 /* The `val` of the next option, whose value is in optarg; OPTIONS_END at the end, or in front of a
  * word that is no option. */
 int options_next(struct options *options);
+
+/* Gives each option to `take`, with its value in optarg, up to the end or the first word that is
+ * none. False: `take` has refused one and told why, or it was --help, which is answered here;
+ * *out_status, which is COMMAND_USAGE otherwise too, is what to end with. */
+bool options_read(struct options *options, const char *help,
+                  bool (*take)(void *context, int option), void *context,
+                  enum command_status *out_status);
 
 /* The word behind what was read last, NULL when there is none. */
 const char *options_word(struct options *options);

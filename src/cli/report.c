@@ -61,7 +61,8 @@ static void say_refusal(const char *name, const struct answer *answer)
 enum command_status report_result(const char *name, struct bytes body, bool as_json)
 {
     struct answer answer;
-    if (answer_read(body, &answer) != OK || answer.status.data == NULL) {
+    bool is_answer = answer_read(body, &answer) == OK && answer.status.data != NULL;
+    if (!is_answer || (answer_is(answer.status, "committed") && !answer.has_version)) {
         answer_deinit(&answer);
         return command_failed(name, "the answer is not a WeaselDB's: %.*s",
                               (int)(body.size < 200 ? body.size : 200), body.data);

@@ -28,10 +28,10 @@ static const char HELP[] =
     "Exit status: 0 when it was committed, 3 when it was not, 4 when the server no longer knows,\n"
     "1 when there is no answer, 2 for a mistake on the command line.\n";
 
-enum { OPTION_HELP = OPTIONS_OWN, OPTION_JSON, OPTION_MIN_VERSION, OPTION_SERVER, OPTION_TIMEOUT };
+enum { OPTION_JSON = OPTIONS_OWN, OPTION_MIN_VERSION, OPTION_SERVER, OPTION_TIMEOUT };
 
 static const struct option KNOWN[] = {
-    {"help", no_argument, NULL, OPTION_HELP},
+    {"help", no_argument, NULL, OPTIONS_HELP},
     {"json", no_argument, NULL, OPTION_JSON},
     {"min-version", required_argument, NULL, OPTION_MIN_VERSION},
     {"server", required_argument, NULL, OPTION_SERVER},
@@ -40,6 +40,8 @@ static const struct option KNOWN[] = {
 };
 
 struct question {
+    struct options words;
+    const char *server;
     const char *request_id;
     struct endpoint endpoint;
     uint64_t min_version;
@@ -73,9 +75,10 @@ static enum command_status ask(const char *name, const struct question *question
 }
 
 /* Reads one option; false: it was wrong. */
-static bool take_option(struct options *options, int option, struct question *question,
-                        const char **out_server)
+static bool take_option(void *context, int option)
 {
+    struct question *question = context;
+    const struct options *options = &question->words;
     switch (option) {
     case OPTION_JSON:
         question->as_json = true;
@@ -84,7 +87,7 @@ static bool take_option(struct options *options, int option, struct question *qu
         return options_number(options, "--min-version", optarg, 0, OPTIONS_VERSION_MAX,
                               &question->min_version);
     case OPTION_SERVER:
-        *out_server = optarg;
+        question->server = optarg;
         return true;
     case OPTION_TIMEOUT:
         return options_seconds(options, "--timeout", optarg, 1, 86400000, &question->timeout_ms);
@@ -95,27 +98,21 @@ static bool take_option(struct options *options, int option, struct question *qu
 
 static enum command_status run(int argc, char **argv)
 {
-    struct options options;
     struct question question = {.timeout_ms = 10000};
-    const char *server = NULL;
-    int option;
-    options_init(&options, argc, argv, KNOWN);
+    enum command_status status;
+    options_init(&question.words, argc, argv, KNOWN);
     do {
-        while ((option = options_next(&options)) != OPTIONS_END) {
-            if (option == OPTION_HELP) {
-                (void)fputs(HELP, stdout);
-                return COMMAND_OK;
-            }
-            if (!take_option(&options, option, &question, &server)) {
-                return COMMAND_USAGE;
-            }
+        if (!options_read(&question.words, HELP, take_option, &question, &status)) {
+            return status;
         }
         /* Options may also stand behind the id. */
-    } while (question.request_id == NULL && (question.request_id = options_word(&options)) != NULL);
+    } while (question.request_id == NULL &&
+             (question.request_id = options_word(&question.words)) != NULL);
     if (question.request_id == NULL) {
         return command_misused(argv[0], "a request id is missing");
     }
-    if (!options_finished(&options) || !options_server(&options, server, &question.endpoint)) {
+    if (!options_finished(&question.words) ||
+        !options_server(&question.words, question.server, &question.endpoint)) {
         return COMMAND_USAGE;
     }
     if (!request_id_is_valid(bytes_from_string(question.request_id))) {

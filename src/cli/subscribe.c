@@ -34,8 +34,7 @@ static const char HELP[] =
     "command line.\n";
 
 enum {
-    OPTION_HELP = OPTIONS_OWN,
-    OPTION_AFTER,
+    OPTION_AFTER = OPTIONS_OWN,
     OPTION_RANGE,
     OPTION_HEX,
     OPTION_BASE64,
@@ -48,7 +47,7 @@ enum {
 };
 
 static const struct option KNOWN[] = {
-    {"help", no_argument, NULL, OPTION_HELP},
+    {"help", no_argument, NULL, OPTIONS_HELP},
     {"after", required_argument, NULL, OPTION_AFTER},
     {"range", required_argument, NULL, OPTION_RANGE},
     {"hex", no_argument, NULL, OPTION_HEX},
@@ -78,7 +77,6 @@ struct subscription {
     const char *server;
     uint64_t limit; /* 0: none */
     uint64_t written;
-    bool until_end;
     struct buffer line;  /* being written */
     const char *mistake; /* what cannot be written; NULL: nothing */
 };
@@ -117,13 +115,6 @@ static void write_raw(struct buffer *line, const char *event, uint64_t id, struc
     buffer_add(line, BYTES("\n\n"));
 }
 
-/* Whether more is wanted once `version` is reached. */
-static bool goes_on(const struct subscription *subscription, uint64_t version)
-{
-    return (subscription->limit == 0 || subscription->written < subscription->limit) &&
-           !(subscription->until_end && version >= subscription->feed.head);
-}
-
 static bool put_line(struct subscription *subscription)
 {
     bool good = fwrite(subscription->line.data, 1, subscription->line.size, stdout) ==
@@ -153,7 +144,8 @@ static bool take_transaction(void *context, const struct feed_transaction *trans
         break;
     }
     subscription->written++;
-    return put_line(subscription) && goes_on(subscription, transaction->version);
+    return put_line(subscription) &&
+           (subscription->limit == 0 || subscription->written < subscription->limit);
 }
 
 static bool take_progress(void *context, uint64_t version)
@@ -169,7 +161,7 @@ static bool take_progress(void *context, uint64_t version)
             return false;
         }
     }
-    return goes_on(subscription, version);
+    return true;
 }
 
 /* What has come is shown at once, but not each for itself. */
@@ -201,8 +193,9 @@ static bool take_range(struct subscription *subscription)
     return true;
 }
 
-static bool take_option(struct subscription *subscription, int option)
+static bool take_option(void *context, int option)
 {
+    struct subscription *subscription = context;
     const struct options *words = &subscription->words;
     switch (option) {
     case OPTION_AFTER:
@@ -222,7 +215,7 @@ static bool take_option(struct subscription *subscription, int option)
     case OPTION_LIMIT:
         return options_number(words, "--limit", optarg, 1, UINT64_MAX, &subscription->limit);
     case OPTION_UNTIL_END:
-        subscription->until_end = true;
+        subscription->feed.until_end = true;
         return true;
     case OPTION_SILENCE:
         return options_seconds(words, "--silence", optarg, 100, 86400000,
@@ -261,18 +254,9 @@ static bool add_bound(struct subscription *subscription, const char *name, const
 static bool read_options(struct subscription *subscription, int argc, char **argv,
                          enum command_status *out_status)
 {
-    int option;
-    *out_status = COMMAND_USAGE;
     options_init(&subscription->words, argc, argv, KNOWN);
-    while ((option = options_next(&subscription->words)) != OPTIONS_END) {
-        if (option == OPTION_HELP) {
-            (void)fputs(HELP, stdout);
-            *out_status = COMMAND_OK;
-            return false;
-        }
-        if (!take_option(subscription, option)) {
-            return false;
-        }
+    if (!options_read(&subscription->words, HELP, take_option, subscription, out_status)) {
+        return false;
     }
     for (size_t i = 0; i < subscription->range_count; i++) {
         if (!add_bound(subscription, "begin", subscription->ranges[i][0]) ||

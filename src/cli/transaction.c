@@ -4,6 +4,7 @@
 #include "base/check.h"
 #include "cli/text.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <yyjson.h>
 
@@ -32,31 +33,23 @@ void transaction_close(struct transaction *transaction)
 }
 
 enum err transaction_read(struct transaction *transaction, struct bytes text,
-                          struct buffer *out_mistake)
+                          struct text_place place, struct buffer *out_mistake)
 {
     yyjson_read_err error;
-    struct buffer copy = {0};
-    buffer_add(&copy, text);
-    (void)buffer_string(&copy);
-    yyjson_doc *doc = yyjson_read_opts(copy.data, copy.size, 0, NULL, &error);
+    yyjson_doc *doc =
+        yyjson_read_opts((char *)(uintptr_t)text.data, text.size, YYJSON_READ_NOFLAG, NULL, &error);
     if (doc == NULL) {
-        size_t line;
-        size_t column;
+        size_t line = 1;
+        size_t column = 1;
         size_t at;
-        if (!yyjson_locate_pos(copy.data, copy.size, error.pos, &line, &column, &at)) {
-            line = 1;
-            column = 1;
-        }
-        buffer_add_format(out_mistake, "%zu:%zu: not valid JSON: %s", line, column, error.msg);
-        buffer_deinit(&copy);
+        (void)yyjson_locate_pos(text.data, text.size, error.pos, &line, &column, &at);
+        place.column = line == 1 ? place.column + column - 1 : column;
+        place.line += line - 1;
+        buffer_add_format(out_mistake, "%" PRIu64 ":%" PRIu64 ": not valid JSON: %s", place.line,
+                          place.column, error.msg);
         return ERR_INVALID;
     }
-    buffer_deinit(&copy);
-    if (!yyjson_is_obj(yyjson_doc_get_root(doc))) {
-        buffer_add(out_mistake, BYTES("1:1: a transaction is a JSON object, {\"operations\":[…]}"));
-        yyjson_doc_free(doc);
-        return ERR_INVALID;
-    }
+    CHECK(yyjson_is_obj(yyjson_doc_get_root(doc)));
     /* As it is: two fields of one name stay two, for the server to refuse. */
     yyjson_mut_doc *mutable = yyjson_doc_mut_copy(doc, NULL);
     CHECK(mutable != NULL);
@@ -137,11 +130,12 @@ void transaction_add_range_read(struct transaction *transaction, struct bytes be
     set_version(transaction, entry, version);
 }
 
-struct bytes transaction_request_id(const struct transaction *transaction)
+bool transaction_has_request_id(const struct transaction *transaction, struct bytes *out)
 {
     yyjson_mut_val *value = yyjson_mut_obj_get(transaction->root, "request_id");
-    return yyjson_mut_is_str(value) ? bytes_of(yyjson_mut_get_str(value), yyjson_mut_get_len(value))
+    *out = yyjson_mut_is_str(value) ? bytes_of(yyjson_mut_get_str(value), yyjson_mut_get_len(value))
                                     : bytes_of(NULL, 0);
+    return value != NULL;
 }
 
 static void put(struct transaction *transaction, const char *name, yyjson_mut_val *value)

@@ -17,15 +17,24 @@
 #include "base/err.h"
 #include "cli/buffer.h"
 
+#include <stdbool.h>
+#include <stdint.h>
+
 struct transaction; /* cli/transaction.c */
 
 struct transaction *transaction_open(void);
 void transaction_close(struct transaction *transaction); /* NULL is allowed */
 
-/* Reads the whole from the JSON of the API. ERR_INVALID: `out_mistake` gets the reason, with line
- * and column, and nothing is changed. */
+/* In a text: lines, and characters of a line, from 1 on. */
+struct text_place {
+    uint64_t line;
+    uint64_t column;
+};
+
+/* Reads the whole from the JSON of the API, which begins with '{', at `place`. ERR_INVALID:
+ * `out_mistake` gets the reason behind "LINE:COLUMN: ", and nothing is changed. */
 enum err transaction_read(struct transaction *transaction, struct bytes text,
-                          struct buffer *out_mistake) WARN_UNUSED;
+                          struct text_place place, struct buffer *out_mistake) WARN_UNUSED;
 
 void transaction_add_write(struct transaction *transaction, struct bytes key, struct bytes value);
 void transaction_add_delete(struct transaction *transaction, struct bytes key);
@@ -38,8 +47,8 @@ void transaction_add_point_read(struct transaction *transaction, struct bytes ke
 void transaction_add_range_read(struct transaction *transaction, struct bytes begin,
                                 struct bytes end, const uint64_t *version);
 
-/* As a view that lives until it is set; {NULL, 0}: none. */
-struct bytes transaction_request_id(const struct transaction *transaction);
+/* Whether it has one; as a view that lives until it is set, {NULL, 0} when it is no string. */
+bool transaction_has_request_id(const struct transaction *transaction, struct bytes *out);
 
 void transaction_set_request_id(struct transaction *transaction, struct bytes request_id);
 void transaction_set_read_version(struct transaction *transaction, uint64_t version);

@@ -23,14 +23,21 @@ static const char HELP[] =
     "Exit status: 0, 1 when there is no answer, 2 for a mistake on the command line.\n"
     "The version of this program: weasel --version\n";
 
-enum { OPTION_HELP = OPTIONS_OWN, OPTION_JSON, OPTION_SERVER, OPTION_TIMEOUT };
+enum { OPTION_JSON = OPTIONS_OWN, OPTION_SERVER, OPTION_TIMEOUT };
 
 static const struct option KNOWN[] = {
-    {"help", no_argument, NULL, OPTION_HELP},
+    {"help", no_argument, NULL, OPTIONS_HELP},
     {"json", no_argument, NULL, OPTION_JSON},
     {"server", required_argument, NULL, OPTION_SERVER},
     {"timeout", required_argument, NULL, OPTION_TIMEOUT},
     {NULL, 0, NULL, 0},
+};
+
+struct question {
+    struct options words;
+    const char *server;
+    uint64_t timeout_ms;
+    bool as_json;
 };
 
 static enum command_status tell(const char *name, struct bytes body)
@@ -53,18 +60,19 @@ static enum command_status tell(const char *name, struct bytes body)
 }
 
 static enum command_status ask(const char *name, const struct endpoint *endpoint,
-                               uint64_t timeout_ms, bool as_json)
+                               const struct question *question)
 {
     struct http_reply reply;
     enum command_status status = COMMAND_OK;
     struct http_client *client = http_client_open(endpoint);
-    http_client_call(client, &(struct http_call){.target = "/v1/version", .timeout_ms = timeout_ms},
-                     &reply);
+    http_client_call(
+        client, &(struct http_call){.target = "/v1/version", .timeout_ms = question->timeout_ms},
+        &reply);
     if (reply.reach != HTTP_ANSWERED) {
         status = report_unreached(name, endpoint, &reply);
     } else if (reply.status != 200) {
         status = report_refusal(name, &reply);
-    } else if (as_json) {
+    } else if (question->as_json) {
         report_json(buffer_bytes(&reply.body));
     } else {
         status = tell(name, buffer_bytes(&reply.body));
@@ -74,39 +82,36 @@ static enum command_status ask(const char *name, const struct endpoint *endpoint
     return status;
 }
 
+static bool take_option(void *context, int option)
+{
+    struct question *question = context;
+    switch (option) {
+    case OPTION_JSON:
+        question->as_json = true;
+        return true;
+    case OPTION_SERVER:
+        question->server = optarg;
+        return true;
+    case OPTION_TIMEOUT:
+        return options_seconds(&question->words, "--timeout", optarg, 1, 86400000,
+                               &question->timeout_ms);
+    default:
+        return false;
+    }
+}
+
 static enum command_status run(int argc, char **argv)
 {
-    struct options options;
+    struct question question = {.timeout_ms = 10000};
     struct endpoint endpoint;
-    const char *server = NULL;
-    uint64_t timeout_ms = 10000;
-    bool as_json = false;
-    int option;
-    options_init(&options, argc, argv, KNOWN);
-    while ((option = options_next(&options)) != OPTIONS_END) {
-        switch (option) {
-        case OPTION_HELP:
-            (void)fputs(HELP, stdout);
-            return COMMAND_OK;
-        case OPTION_JSON:
-            as_json = true;
-            break;
-        case OPTION_SERVER:
-            server = optarg;
-            break;
-        case OPTION_TIMEOUT:
-            if (!options_seconds(&options, "--timeout", optarg, 1, 86400000, &timeout_ms)) {
-                return COMMAND_USAGE;
-            }
-            break;
-        default:
-            return COMMAND_USAGE;
-        }
+    enum command_status status;
+    options_init(&question.words, argc, argv, KNOWN);
+    if (!options_read(&question.words, HELP, take_option, &question, &status) ||
+        !options_finished(&question.words) ||
+        !options_server(&question.words, question.server, &endpoint)) {
+        return status;
     }
-    if (!options_finished(&options) || !options_server(&options, server, &endpoint)) {
-        return COMMAND_USAGE;
-    }
-    return ask(argv[0], &endpoint, timeout_ms, as_json);
+    return ask(argv[0], &endpoint, &question);
 }
 
 const struct command version_command = {"version", "the server's latest durable version", run};

@@ -33,8 +33,12 @@ struct open_segment {
 
 struct log_cursor_reader {
     struct log *log;
+    struct log_cursor_reader *next; /* of the log's readers, under their lock */
+    /* Under `lock`: whoever removes segments closes their files here. */
+    pthread_mutex_t lock;
     struct open_segment files[FILES];
     uint64_t loads;
+    /* The reader's own. */
     uint64_t loaded_ever_bytes;
     uint64_t durable; /* the last that a caller has told */
     /* The window. */
@@ -56,6 +60,11 @@ enum err log_cursor_reader_open(struct log *log, struct log_cursor_reader **out)
     }
     reader->log = log;
     reader->window = window;
+    CHECK(pthread_mutex_init(&reader->lock, NULL) == 0);
+    log_lock(&log->readers_lock);
+    reader->next = log->readers;
+    log->readers = reader;
+    log_unlock(&log->readers_lock);
     *out = reader;
     return OK;
 }
@@ -73,11 +82,41 @@ void log_cursor_reader_close(struct log_cursor_reader *reader)
     if (reader == NULL) {
         return;
     }
+    struct log *log = reader->log;
+    log_lock(&log->readers_lock);
+    struct log_cursor_reader **at = &log->readers;
+    while (*at != reader) {
+        CHECK(*at != NULL);
+        at = &(*at)->next;
+    }
+    *at = reader->next;
+    log_unlock(&log->readers_lock);
     for (unsigned i = 0; i < FILES; i++) {
         close_segment(reader, &reader->files[i]);
     }
+    CHECK(pthread_mutex_destroy(&reader->lock) == 0);
     free(reader->window);
     free(reader);
+}
+
+void log_readers_close_removed(struct log *log)
+{
+    uint64_t oldest = log_index_oldest_segment(&log->index);
+    log_lock(&log->readers_lock);
+    for (struct log_cursor_reader *reader = log->readers; reader != NULL; reader = reader->next) {
+        for (unsigned i = 0; i < FILES; i++) {
+            struct open_segment *open = &reader->files[i];
+            struct open_segment removed = {0};
+            log_lock(&reader->lock);
+            if (open->file != NULL && open->number < oldest) {
+                removed = *open;
+                open->file = NULL;
+            }
+            log_unlock(&reader->lock);
+            close_segment(reader, &removed); /* which may take the file system a while */
+        }
+    }
+    log_unlock(&log->readers_lock);
 }
 
 uint64_t log_cursor_reader_loaded_bytes(const struct log_cursor_reader *reader)
@@ -106,17 +145,12 @@ static enum log_cursor_result check_segment(struct log_cursor_reader *reader,
     return good ? LOG_CURSOR_BATCH : LOG_CURSOR_DAMAGED;
 }
 
-/* A file to open another segment in. Those of segments that were removed are closed first, since
- * they hold the space of the disk. */
+/* A place for another open segment: a free one, or that of the one not used for the longest. */
 static struct open_segment *free_file(struct log_cursor_reader *reader)
 {
-    uint64_t oldest = log_index_oldest_segment(&reader->log->index);
     struct open_segment *found = &reader->files[0];
-    for (unsigned i = 0; i < FILES; i++) {
+    for (unsigned i = 1; i < FILES; i++) {
         struct open_segment *open = &reader->files[i];
-        if (open->file != NULL && open->number < oldest) {
-            close_segment(reader, open);
-        }
         if (found->file != NULL && (open->file == NULL || open->used < found->used)) {
             found = open;
         }
@@ -155,6 +189,30 @@ static enum log_cursor_result open_segment(struct log_cursor_reader *reader,
 
 /* ---- the window ---- */
 
+/* Under `lock`: the window becomes what stands at `offset`, up to `size` bytes. */
+static enum log_cursor_result load_window(struct log_cursor_reader *reader,
+                                          const struct log_place *place, uint64_t offset,
+                                          size_t size)
+{
+    struct open_segment *open;
+    enum log_cursor_result result = open_segment(reader, place, &open);
+    if (result != LOG_CURSOR_BATCH) {
+        return result;
+    }
+    reader->size = 0;
+    reader->window_durable = reader->durable;
+    if (reader->log->storage->operations->read(reader->log->storage, open->file, offset,
+                                               reader->window, size, &size) != OK) {
+        return LOG_CURSOR_FAILED;
+    }
+    open->used = ++reader->loads;
+    reader->loaded_ever_bytes += size;
+    reader->segment = place->segment;
+    reader->offset = offset;
+    reader->size = size;
+    return LOG_CURSOR_BATCH;
+}
+
 /* `need` bytes or more of the cursor's segment from `offset` on, read when the log was durable at
  * least up to `version`. *out is shorter only at the end of the file. */
 static enum log_cursor_result load(struct log_cursor_reader *reader, const struct log_place *place,
@@ -168,28 +226,18 @@ static enum log_cursor_result load(struct log_cursor_reader *reader, const struc
     bool is_here = reader->size > 0 && reader->segment == place->segment &&
                    offset >= reader->offset && offset + need <= reader->offset + reader->size;
     if (!is_here || version > reader->window_durable) {
-        struct open_segment *open;
-        enum log_cursor_result result = open_segment(reader, place, &open);
-        if (result != LOG_CURSOR_BATCH) {
-            return result;
-        }
         /* Behind the writer there is seldom more than one batch, and much to copy in a window. */
         bool goes_on = reader->size > 0 && reader->segment == place->segment &&
                        offset >= reader->offset && offset <= reader->offset + reader->size &&
                        version <= reader->window_durable;
         size_t least = need > JUMP_BYTES ? need : JUMP_BYTES;
-        size_t size = goes_on ? LOG_WINDOW_BYTES : least;
-        reader->size = 0;
-        reader->window_durable = reader->durable;
-        if (reader->log->storage->operations->read(reader->log->storage, open->file, offset,
-                                                   reader->window, size, &size) != OK) {
-            return LOG_CURSOR_FAILED;
+        log_lock(&reader->lock);
+        enum log_cursor_result result =
+            load_window(reader, place, offset, goes_on ? LOG_WINDOW_BYTES : least);
+        log_unlock(&reader->lock);
+        if (result != LOG_CURSOR_BATCH) {
+            return result;
         }
-        open->used = ++reader->loads;
-        reader->loaded_ever_bytes += size;
-        reader->segment = place->segment;
-        reader->offset = offset;
-        reader->size = size;
     }
     size_t skipped = (size_t)(offset - reader->offset);
     *out = bytes_of(reader->window + skipped, reader->size - skipped);

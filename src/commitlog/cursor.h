@@ -12,6 +12,9 @@
  * window of LOG_WINDOW_BYTES and a few open files, shared by all cursors of a thread. A batch of
  * any size is read through the window, so nothing grows with it.
  *
+ * What a reader has open of a segment is closed when retention removes it, by the thread that does:
+ * a cursor in the middle of it finds the rest gone, one behind its last batch goes on in the next.
+ *
  * The caller says how far the log is durable, and nothing behind that is ever looked at. Nothing
  * that was read is trusted before its checksums are right.
  *

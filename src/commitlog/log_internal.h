@@ -93,6 +93,10 @@ struct log {
 
     struct log_index index; /* has a lock of its own */
 
+    /* All that are open. Each has a lock of its own, which comes after this one. */
+    pthread_mutex_t readers_lock;
+    struct log_cursor_reader *readers;
+
     /* The hand-over of the prepared segment; under `lock`. */
     struct thread preparer;
     bool preparer_runs;
@@ -141,6 +145,11 @@ uint64_t log_retain(struct log *log);
 enum err log_retainer_start(struct log *log);
 void log_retainer_stop(struct log *log);
 void log_retainer_wake(struct log *log);
+
+/* cursor.c */
+/* Closes what readers have open of segments that were removed: the disk has their space back when
+ * the last one is closed. Any thread. */
+void log_readers_close_removed(struct log *log);
 
 /* writer.c */
 /* Once the first segment to be written to is known. ERR_MEMORY. */

@@ -609,6 +609,7 @@ static struct log *log_make(const struct log_config *config, struct storage *sto
         CHECK(pthread_mutex_init(&log->view, NULL) == 0);
         CHECK(pthread_cond_init(&log->retain, NULL) == 0);
         CHECK(pthread_mutex_init(&log->lock, NULL) == 0);
+        CHECK(pthread_mutex_init(&log->readers_lock, NULL) == 0);
         CHECK(pthread_cond_init(&log->changed, NULL) == 0);
         log_index_init(&log->index);
     }
@@ -678,6 +679,8 @@ void log_close(struct log *log)
     if (log->state_spare != NULL) {
         log->storage->operations->close(log->storage, log->state_spare);
     }
+    CHECK(log->readers == NULL);
+    CHECK(pthread_mutex_destroy(&log->readers_lock) == 0);
     CHECK(pthread_mutex_destroy(&log->lock) == 0);
     CHECK(pthread_cond_destroy(&log->changed) == 0);
     CHECK(pthread_mutex_destroy(&log->state_lock) == 0);

@@ -7,7 +7,7 @@
  *   1. plan under `state_lock`, so that no policy changes meanwhile       nothing has happened
  *   2. replace `state`: the oldest segment that must be there             files below the bound
  *   3. take them off the list; the log's first version rises              likewise
- *   4. unlink the files, without a lock                                   some of them
+ *   4. unlink the files, without a lock, and close them for readers       some of them
  *
  * A start after a crash at 2 to 4 removes what is below the bound. The directory is not synced:
  * names that come back after a crash are below the bound too.
@@ -117,16 +117,20 @@ static void tell_removed(const struct log *log, const struct round *round, uint6
         .bytes = bytes,
     };
     tell(log, &event);
-    event.type = LOG_RETENTION_OVERRULED;
     for (uint32_t i = 0; i < round->policy_count; i++) {
-        if (round->policies[i].version < round->last_version) {
-            event.policy = &round->policies[i];
-            tell(log, &event);
+        const struct log_policy *policy = &round->policies[i];
+        if (policy->version < round->last_version) {
+            event.policies++;
+            bool is_farthest = event.policy == NULL || policy->version < event.policy->version;
+            event.policy = is_farthest ? policy : event.policy;
         }
+    }
+    if (event.policies > 0) {
+        event.type = LOG_RETENTION_OVERRULED;
+        tell(log, &event);
     }
     if (round->cuts_windows) {
         event.type = LOG_RETENTION_WINDOWS;
-        event.policy = NULL;
         tell(log, &event);
     }
 }
@@ -151,6 +155,7 @@ static void unlink_files(struct log *log, const struct round *round)
         atomic_fetch_add(&log->removed_segments, 1);
         atomic_fetch_add(&log->removed_bytes, segment->bytes);
     }
+    log_readers_close_removed(log);
     tell_removed(log, round, segments, bytes);
 }
 

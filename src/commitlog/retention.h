@@ -48,7 +48,9 @@ struct log_retention_event {
     uint64_t last_version;
     uint64_t segments;
     uint64_t bytes;
-    const struct log_policy *policy; /* of LOG_RETENTION_OVERRULED */
+    /* Of LOG_RETENTION_OVERRULED: how many were, and which one is the farthest behind. */
+    uint32_t policies;
+    const struct log_policy *policy;
 };
 
 struct log_retention_config {

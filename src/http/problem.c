@@ -144,6 +144,8 @@ size_t http_problem_write(const struct http_problem *problem, char *out, size_t 
     }
     if (problem->limit_key != NULL) {
         write_member(&writer, ",\"limit_key\":\"", problem->limit_key);
+    }
+    if (problem->limit_key != NULL || problem->limit != 0) {
         write_text(&writer, ",\"limit\":");
         write_u64(&writer, problem->limit);
         if (problem->actual != 0) {

@@ -16,9 +16,9 @@ struct http_problem {
     const char *type;        /* a short stable slug; rendered as "urn:weaseldb:problem:<slug>" */
     const char *detail;      /* a sentence for people; NULL: none */
     const char *outcome;     /* "not_committed", "unknown" or NULL: the member is left out */
-    const char *limit_key;   /* configuration key of the limit that was broken, or NULL */
-    uint64_t limit;          /* with limit_key: what is allowed */
-    uint64_t actual;         /* with limit_key: what was sent; 0: not known, left out */
+    const char *limit_key;   /* configuration key of the limit that was broken; NULL: none */
+    uint64_t limit;          /* what is allowed; 0 without a key: no limit was broken */
+    uint64_t actual;         /* with a limit: what was sent; 0: not known, left out */
     const char *number_name; /* one more member, a number; NULL: none */
     uint64_t number;
 };

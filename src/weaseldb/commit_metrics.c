@@ -190,26 +190,9 @@ static void add_outcomes(struct metrics *metrics)
     }
 }
 
-struct single {
-    enum metrics_type type;
-    enum metrics_unit unit;
-    const char *name;
-    const char *help;
-    int64_t (*read)(void *context);
-};
-
-static void add_singles(struct metrics *metrics, const struct single *singles, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        metrics_callback_register(metrics_family_register(metrics, singles[i].type, singles[i].unit,
-                                                          singles[i].name, singles[i].help),
-                                  NULL, 0, singles[i].read, NULL);
-    }
-}
-
 static void add_windows(struct metrics *metrics)
 {
-    static const struct single singles[] = {
+    static const struct metrics_callback singles[] = {
         {METRICS_COUNTER, METRICS_PLAIN, "weaseldb_repeats_total",
          "Transactions whose request id was known.", read_repeats},
         {METRICS_GAUGE, METRICS_PLAIN, "weaseldb_version", "The latest durable version.",
@@ -232,12 +215,12 @@ static void add_windows(struct metrics *metrics)
         {METRICS_GAUGE, METRICS_PLAIN, "weaseldb_request_id_min_version",
          "Request ids of commits after this version are all known.", read_request_id_floor},
     };
-    add_singles(metrics, singles, sizeof singles / sizeof singles[0]);
+    metrics_callbacks_register(metrics, singles, sizeof singles / sizeof singles[0], NULL);
 }
 
 static void add_log(struct metrics *metrics)
 {
-    static const struct single singles[] = {
+    static const struct metrics_callback singles[] = {
         {METRICS_GAUGE, METRICS_PLAIN, "weaseldb_log_writable",
          "1 while the commit log has space and has not failed.", read_writable},
         {METRICS_GAUGE, METRICS_PLAIN, "weaseldb_log_durable",
@@ -252,7 +235,7 @@ static void add_log(struct metrics *metrics)
         {METRICS_GAUGE, METRICS_NANOSECONDS, "weaseldb_recovery_seconds",
          "How long recovery took at the start.", read_recovery},
     };
-    add_singles(metrics, singles, sizeof singles / sizeof singles[0]);
+    metrics_callbacks_register(metrics, singles, sizeof singles / sizeof singles[0], NULL);
 }
 
 static void add_batches(struct metrics *metrics)

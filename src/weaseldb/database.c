@@ -76,15 +76,18 @@ static void log_removed(const struct log_retention_event *event)
                  LOG_U64("last_version", event->last_version));
         return;
     case LOG_RETENTION_OVERRULED:
-        log_warn("a cap of [retention] has removed what a policy keeps",
-                 LOG_STRING("policy", event->policy->id),
-                 LOG_U64("policy_version", event->policy->version),
-                 LOG_U64("log_start_version", event->last_version + 1));
+        /* Under load a segment goes each moment, and each time the same is to be said. */
+        LOG_RATE_LIMITED(LOG_WARN, 1, "a cap of [retention] has removed what a policy keeps",
+                         LOG_U64("policies", event->policies),
+                         LOG_STRING("farthest_behind", event->policy->id),
+                         LOG_U64("policy_version", event->policy->version),
+                         LOG_U64("log_start_version", event->last_version + 1));
         return;
     case LOG_RETENTION_WINDOWS:
-        log_warn("retention.max_bytes has removed segments that are younger than the windows of "
-                 "[commit]; a restart would not know their request ids",
-                 LOG_U64("last_version", event->last_version));
+        LOG_RATE_LIMITED(LOG_WARN, 1,
+                         "retention.max_bytes has removed segments that are younger than the "
+                         "windows of [commit]; a restart would not know their request ids",
+                         LOG_U64("last_version", event->last_version));
         return;
     case LOG_RETENTION_STUCK:
         LOG_RATE_LIMITED(LOG_WARN, 1, "old segments cannot be removed",

@@ -237,13 +237,7 @@ static int64_t read_descriptor_limit(void *context)
 
 static void add_metrics(struct metrics *all)
 {
-    static const struct {
-        enum metrics_type type;
-        enum metrics_unit unit;
-        const char *name;
-        const char *help;
-        int64_t (*read)(void *context);
-    } families[] = {
+    static const struct metrics_callback families[] = {
         {METRICS_COUNTER, METRICS_NANOSECONDS, "process_cpu_seconds_total",
          "CPU time used, user and system.", read_cpu_ns},
         {METRICS_GAUGE, METRICS_BYTES, "process_resident_memory_bytes", "Resident memory.",
@@ -256,11 +250,7 @@ static void add_metrics(struct metrics *all)
          "When the process started, since 1970.", read_started},
     };
     started_ns = (int64_t)clock_realtime_ns();
-    for (size_t i = 0; i < sizeof families / sizeof families[0]; i++) {
-        metrics_callback_register(metrics_family_register(all, families[i].type, families[i].unit,
-                                                          families[i].name, families[i].help),
-                                  NULL, 0, families[i].read, NULL);
-    }
+    metrics_callbacks_register(all, families, sizeof families / sizeof families[0], NULL);
     metrics_callback_register(
         metrics_family_register(all, METRICS_GAUGE, METRICS_PLAIN, "weaseldb_build_info",
                                 "1; the labels say what runs."),

@@ -68,13 +68,7 @@ static int64_t read_blocks_bytes(void *context)
 
 static void add_metrics(struct feed *feed)
 {
-    static const struct {
-        enum metrics_type type;
-        enum metrics_unit unit;
-        const char *name;
-        const char *help;
-        int64_t (*read)(void *context);
-    } families[] = {
+    static const struct metrics_callback families[] = {
         {METRICS_GAUGE, METRICS_PLAIN, "weaseldb_subscribers", "Feeds that are open.",
          read_subscribers},
         {METRICS_GAUGE, METRICS_PLAIN, "weaseldb_subscriber_lag_max_versions",
@@ -86,12 +80,7 @@ static void add_metrics(struct feed *feed)
     };
     static const char *const endings[FEED_ENDINGS] = {"client", "drain", "gone", "damaged",
                                                       "failed"};
-    for (size_t i = 0; i < sizeof families / sizeof families[0]; i++) {
-        metrics_callback_register(metrics_family_register(feed->metrics, families[i].type,
-                                                          families[i].unit, families[i].name,
-                                                          families[i].help),
-                                  NULL, 0, families[i].read, feed);
-    }
+    metrics_callbacks_register(feed->metrics, families, sizeof families / sizeof families[0], feed);
     struct metrics_family *ended = metrics_family_register(
         feed->metrics, METRICS_COUNTER, METRICS_PLAIN, "weaseldb_subscriptions_ended_total",
         "Feeds that are over, by why.");

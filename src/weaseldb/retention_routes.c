@@ -398,13 +398,7 @@ static int64_t read_bytes(void *context)
 
 static void add_metrics(struct metrics *metrics)
 {
-    static const struct {
-        enum metrics_type type;
-        enum metrics_unit unit;
-        const char *name;
-        const char *help;
-        int64_t (*read)(void *context);
-    } families[] = {
+    static const struct metrics_callback families[] = {
         {METRICS_GAUGE, METRICS_PLAIN, "weaseldb_log_start_version",
          "The first version still in the log.", read_start_version},
         {METRICS_GAUGE, METRICS_PLAIN, "weaseldb_log_segments", "Segments of the log.",
@@ -428,12 +422,7 @@ static void add_metrics(struct metrics *metrics)
         {"weaseldb_retention_policy_missing_versions",
          "Versions after each policy's that are no longer in the log.", list_missing},
     };
-    for (size_t i = 0; i < sizeof families / sizeof families[0]; i++) {
-        metrics_callback_register(metrics_family_register(metrics, families[i].type,
-                                                          families[i].unit, families[i].name,
-                                                          families[i].help),
-                                  NULL, 0, families[i].read, NULL);
-    }
+    metrics_callbacks_register(metrics, families, sizeof families / sizeof families[0], NULL);
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
         metrics_list_register(metrics_family_register(metrics, METRICS_GAUGE, METRICS_PLAIN,
                                                       lists[i].name, lists[i].help),

@@ -315,12 +315,33 @@ static bool read_filter(struct exchange *exchange, const struct query_parameter 
     return true;
 }
 
-/* Where to begin: Last-Event-ID, else `after`, else now. */
+/* The header Last-Event-ID, empty when there is none. False: there are several. */
+static bool find_last_event_id(const struct http_request *request, struct bytes *out)
+{
+    unsigned count = 0;
+    *out = bytes_of(NULL, 0);
+    for (unsigned i = 0; i < request->header_count; i++) {
+        if (bytes_equal_fold(request->headers[i].name, BYTES("Last-Event-ID"))) {
+            *out = request->headers[i].value;
+            count++;
+        }
+    }
+    return count <= 1;
+}
+
+/* Where to begin: Last-Event-ID, else `after`, else now. An `after` that does not count is a number
+ * all the same, or a mistake to be told. */
 static bool read_after(struct exchange *exchange, const struct query_parameter *after,
                        uint64_t durable, uint64_t *out)
 {
-    struct bytes last = http_request_header(&exchange->request, BYTES("Last-Event-ID"));
+    struct bytes last;
     uint64_t version = durable;
+    if (!find_last_event_id(&exchange->request, &last)) {
+        return refuse(exchange, &(struct http_problem){
+                                    .status = 400,
+                                    .type = "malformed-header",
+                                    .detail = "The header Last-Event-ID was sent more than once."});
+    }
     if (after->given && !query_number(exchange, after, &version)) {
         return false;
     }
@@ -435,7 +456,8 @@ static enum handler_verdict subscribe(struct exchange *exchange, void *context)
                                             .type = "too-many-subscribers",
                                             .detail = "As many feeds are open as are allowed.",
                                             .limit_key = "subscribe.max_subscribers",
-                                            .limit = feed->config.subscribers_max});
+                                            .limit = feed->config.subscribers_max,
+                                            .actual = feed->config.subscribers_max + 1});
         return HANDLER_ANSWERED;
     }
     if (!add_headers(exchange)) {

@@ -1,9 +1,12 @@
 """README.md's tour does what it says, as printed."""
 
+import contextlib
 import json
 import os
 import re
+import shlex
 import signal
+import sqlite3
 import subprocess
 
 import wire
@@ -62,3 +65,39 @@ def test_the_tour(tmp_path):
         for line in SECOND.replace("--duration 10", "--duration 1").splitlines():
             result = run(server, line)
             assert result.returncode == (3 if "exit status 3" in line else 0), (line, result.stderr)
+
+
+def test_the_page_of_the_command_line(tmp_path):
+    """Each line of docs/weasel.md, in its order, does what it is there for on a fresh server."""
+    blocks = re.findall(r"```\n(.*?)```", (wire.ROOT / "docs/weasel.md").read_text(), re.S)
+    lines = [line for block in blocks for line in block.splitlines() if re.match("weasel|echo|sqlite3", line)]
+    assert sum(line.startswith("weasel") for line in lines) >= 12
+    lines = [line for line in lines if not line.startswith("weasel commit: ")]  # what one said
+    printed = {}
+    with wire.weaseldb() as server:
+        for line in lines:
+            if line.startswith("sqlite3"):
+                _, path, question = shlex.split(line)
+                with contextlib.closing(sqlite3.connect(tmp_path / path)) as table:
+                    assert table.execute(question).fetchall() == [(b"90",)]
+                continue
+            line = re.sub("--duration [0-9]+", "--duration 0.2", line)
+            lives = "subscribe" in line and "--until-end" not in line
+            script = f"cd {tmp_path} && set -o pipefail && " + ("timeout 1 " if lives else "") + line.replace("| jq .", "| cat")
+            result = run(server, f"PATH={wire.BUILD}:$PATH && {script}")
+            assert result.returncode == (124 if lives else 0), (line, result.stderr)
+            printed[line] = result.stdout
+    committed = [text for line, text in printed.items() if line.startswith("weasel commit")]
+    assert [text.split(",")[0] for text in committed] == [f"committed at version {n}" for n in (1, 2, 3, 4)]
+    assert any(line.startswith("sqlite3") for line in lines)
+
+
+def test_the_page_shows_what_a_file_with_a_mistake_says():
+    page = (wire.ROOT / "docs/weasel.md").read_text()
+    command, said = re.search(r"```\n\$ (.*?)\n(.*?)```", page, re.S).groups()
+    with wire.weaseldb() as server:
+        for _ in range(6):
+            assert run(server, f"{wire.BUILD}/weasel commit --write a=1").returncode == 0
+        result = run(server, f"PATH={wire.BUILD}:$PATH && {command}")
+    assert result.returncode == 2
+    assert result.stdout + result.stderr == said

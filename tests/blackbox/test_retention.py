@@ -1,14 +1,18 @@
 """Retention over HTTP: policies, caps, restarts and crashes, on segments of a few commits each."""
 
 import json
+import os
+import pathlib
 import random
 import signal
 import subprocess
 import threading
+import time
 
 import pytest
 
 import wire
+from feed import Feed
 from test_commit import JSON, commit, committed, key, point, status, write
 from test_disk import small_disk  # noqa: F401: a fixture
 
@@ -167,6 +171,42 @@ def test_a_cap_on_bytes_wins_and_is_counted(tmp_path):
         response = commit(server, write(key()), preconditions=[point("old", version=start - 2)])
         assert response.json()["reason"] == "too_old"
         assert commit(server, write(key()), preconditions=[point("old", version=start - 1)]).status == 200
+
+
+def test_the_disk_has_the_space_of_removed_segments_back(tmp_path):
+    """Also while a feed is open that has read them, and has nothing more to read."""
+
+    def deleted():
+        links = [os.readlink(path) for path in pathlib.Path(f"/proc/{server.pid}/fd").iterdir() if path.is_symlink()]
+        return [link for link in links if "commit-" in link and link.endswith(" (deleted)")]
+
+    with wire.weaseldb(*SMALL, *SHORT, "http.network_threads=1", cwd=tmp_path) as server:
+        latest = fill(server, 4)
+        with Feed(server, 0) as feed:
+            feed.until(latest)
+            time.sleep(1.1)  # older than the windows
+            assert put(server, "all", latest - 1).status == 200
+            wire.wait_for(lambda: server.metric("weaseldb_retention_removed_segments_total") == 4)
+            wire.wait_for(lambda: deleted() == [])
+
+
+def test_warnings_of_a_cap_do_not_flood_the_log(tmp_path):
+    """One a second of each kind, whatever is removed; it names the policy that is farthest behind."""
+    kinds = (b"a cap of [retention] has removed what a policy keeps", b"younger than the windows")
+    with wire.weaseldb(*SMALL, "retention.max_bytes=%d" % (4 * SEGMENT), cwd=tmp_path) as server:
+        latest = committed(server, write(key()))
+        for name, version in (("a-late", latest), ("b-all", 0), ("c-late", latest)):
+            assert put(server, name, version).status == 200
+        started = time.monotonic()
+        fill(server, 30)
+        wire.wait_for(lambda: server.metric("weaseldb_retention_removed_segments_total") >= 25)
+        wire.wait_for(lambda: all(kind in server.stderr() for kind in kinds))
+        seconds = time.monotonic() - started
+        lines = server.stderr().splitlines()
+    for kind in kinds:
+        assert 1 <= sum(kind in line for line in lines) <= seconds + 1
+    first = next(line for line in lines if kinds[0] in line)
+    assert b"policies=3 farthest_behind=b-all policy_version=0" in first
 
 
 def test_a_log_whose_segments_but_the_newest_are_gone_starts(tmp_path):
@@ -387,8 +427,11 @@ def test_methods_types_and_queries(server):
     assert server.get("/v1/retention/a", "PUT", "Content-Type: Application/JSON; charset=utf-8\r\n", b'{"version":1}').status == 200
     blanks = b'{"version":1%s}' % (b" " * (4096 - 13))
     assert server.get("/v1/retention/a", "PUT", JSON, blanks).status == 200
-    assert server.get("/v1/retention/a", "PUT", JSON, blanks + b" ").status == 413
-    assert server.get("/v1/retention/a", "DELETE", JSON, b"{}").status == 413
+    refused = server.get("/v1/retention/a", "PUT", JSON, blanks + b" ")
+    assert refused.status == 413
+    assert (refused.json()["limit"], refused.json()["actual"], refused.json().get("limit_key")) == (4096, 4097, None)
+    refused = server.get("/v1/retention/a", "DELETE", JSON, b"{}")
+    assert refused.status == 413 and not refused.json().keys() & {"limit", "actual", "limit_key"}
     assert server.get("/v1/retention/a", "DELETE").status == 204
 
 

@@ -248,6 +248,21 @@ def test_bad_last_event_id(database):
         response = database.get("/v1/subscribe?after=0", headers=f"Last-Event-ID: {value}\r\n")
         assert response.status == 400
         assert "Last-Event-ID" in response.json()["detail"]
+    for values in (("1", "0"), ("0", "0"), ("", "0"), ("0", "x")):
+        headers = "".join(f"{name}: {value}\r\n" for name, value in zip(("Last-Event-ID", "last-event-id"), values, strict=True))
+        response = database.get("/v1/subscribe", headers=headers)
+        assert response.status == 400
+        assert response.json()["detail"] == "The header Last-Event-ID was sent more than once."
+
+
+def test_an_after_that_does_not_count_must_be_a_number(database):
+    last = write_batch(database, 2)
+    for after in ("x", "-1", "", "9007199254740992"):
+        response = database.get(f"/v1/subscribe?after={after}", headers=f"Last-Event-ID: {last}\r\n")
+        assert response.status == 400
+        assert "after" in response.json()["detail"]
+    with Feed(database, 9007199254740991, headers=f"Last-Event-ID: {last - 1}\r\n", checked=False) as feed:
+        assert feed.transaction().version == last
 
 
 def test_the_number_of_ranges_is_limited(database):
@@ -441,7 +456,7 @@ def test_no_more_subscribers_than_allowed():
         response = server.get("/v1/subscribe")
         assert response.status == 503
         assert response.header("Retry-After") == "1"
-        assert response.json()["limit"] == 3
+        assert (response.json()["limit"], response.json()["actual"]) == (3, 4)
         assert response.json()["limit_key"] == "subscribe.max_subscribers"
         assert server.metric("weaseldb_subscriptions_refused_total") == 1
         feeds.pop().connection.reset()

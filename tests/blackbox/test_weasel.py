@@ -1,13 +1,16 @@
 """The `weasel` command: what it says, what it ends with, and what it does when the server does not answer."""
 
+import base64
 import json
 import os
+import pathlib
 import pty
 import re
 import signal
 import socket
 import subprocess
 import threading
+import time
 
 import pytest
 
@@ -23,11 +26,11 @@ def environment(server):
     return {**kept, **({"WEASEL_SERVER": server} if server else {})}
 
 
-def start(*arguments, server=None, **options):
+def start(*arguments, server=None, stdin=subprocess.DEVNULL, **options):
     return subprocess.Popen(
         [WEASEL, *map(str, arguments)],
         env=environment(server),
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -98,7 +101,8 @@ def test_mistakes_on_the_command_line(command):
         (["--help=x"], "--help=x: the option takes no value"),
         ([*needed, "more"], "'more' is not an option"),
         ([*needed, "--server", "ftp://x"], "it must be http://HOST:PORT or unix:PATH"),
-        ([*needed, "--server", "https://x"], "plain HTTP"),
+        ([*needed, "--server", "https://x"], "'https://x': neither weasel nor the server speaks TLS"),
+        ([*needed, "--server", "HTTPS://x:443/"], "name a tunnel on this machine that adds TLS"),
         ([*needed, "--server", "http://x:0"], "the port must be a number from 1 to 65535"),
         ([*needed, "--server", "http://x:65536"], "the port must be a number from 1 to 65535"),
         ([*needed, "--server", "http://"], "there is no host name"),
@@ -112,6 +116,14 @@ def test_mistakes_on_the_command_line(command):
         assert said in result.stderr
         assert result.stderr.endswith(f"See weasel {command} --help.\n")
         assert result.stdout == ""
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_https_of_the_environment_is_refused_too(command):
+    words = {"status": ["id"], "follow": ["--sqlite", "/tmp/x"], "commit": ["--delete", "a"]}.get(command, [])
+    result = weasel(command, *words, server="https://127.0.0.1:1")
+    assert result.returncode == 2
+    assert "the server 'https://127.0.0.1:1': neither weasel nor the server speaks TLS" in result.stderr
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -299,8 +311,10 @@ def test_a_file(tmp_path):
         (["--timeout", "1.0001", "--delete", "a"], "must be seconds"),
         (["--request-id", "a b", "--delete", "a"], "a request id is 1 to 128 printable"),
         (["--request-id", "x" * 129, "--delete", "a"], "a request id is 1 to 128 printable"),
-        (["--request-id", "x" * 121, "--delete", "a", "--retry-conflicts", "1"], "at most 120"),
+        (["--request-id", "x" * 121, "--delete", "a", "--retry-conflicts", "1"], "1 to 120 printable"),
         (["--retry-conflicts", "1", "--read", "a@1"], "has a version of its own"),
+        (["--request-id", "x" * 108, "--file", "-"], "1 to 107 printable"),
+        (["--request-id", "x" * 100, "--file", "-", "--retry-conflicts", "1"], "1 to 99 printable"),
         (["--file", "-", "--delete", "a"], "--file goes without operations"),
     ],
 )
@@ -315,7 +329,11 @@ def test_a_commit_with_a_mistake(words, said):
     [
         ('{"operations":\n [', "standard input:2:3: not valid JSON"),
         ("[]", "standard input:1:1: a transaction is a JSON object"),
-        ("", "standard input:1:1: not valid JSON"),
+        ("", "standard input: there is no transaction in it"),
+        (" \n\n", "standard input: there is no transaction in it"),
+        ('{"request_id":"a b"}', "standard input:1: transaction 1: its request_id must be 1 to 128"),
+        ('{"request_id":5}', "standard input:1: transaction 1: its request_id must be 1 to 128"),
+        ('{"request_id":"a","operations":[],"request_id":"b"}', "request_id"),
         ('{"operations":[{"type":"write","key":"YQ","value":""}]}', "operations[0].key must be canonical base64"),
         ('{"operation":[]}', "operation"),
     ],
@@ -336,6 +354,165 @@ def test_a_file_that_is_not_there(tmp_path):
 def test_a_file_and_an_option_with_a_request_id():
     result = weasel("commit", "--file", "-", "--request-id", "b", text='{"request_id":"a"}')
     assert result.returncode == 2
+
+
+def writes(name, value):
+    return {"operations": [{"type": "write", "key": base64.b64encode(name.encode()).decode(), "value": value}]}
+
+
+def documents(count, **more):
+    name = key()
+    return [{**writes(f"{name}-{i}", "MQ=="), **more} for i in range(count)]
+
+
+def test_a_file_of_many(database, tmp_path):
+    """Each is committed and answered in turn, however the file is laid out."""
+    path = tmp_path / "many"
+    for indent, between in ((None, "\n"), (None, ""), (2, "\r\n\t\r\n")):
+        many = documents(5)
+        many[1]["request_id"] = key()
+        path.write_text("".join(json.dumps(one, indent=indent) + between for one in many))
+        before = database.get("/v1/version").json()["version"]
+        result = weasel("commit", "--file", path, "--json", server=database.url)
+        assert (result.returncode, result.stderr) == (0, "")
+        answers = [json.loads(line) for line in result.stdout.splitlines()]
+        assert [one["status"] for one in answers] == ["committed"] * 5
+        assert [one["version"] for one in answers] == list(range(before + 1, before + 6))
+        assert answers[1]["request_id"] == many[1]["request_id"]
+    result = weasel("commit", "--file", "-", text="".join(map(json.dumps, documents(2))), server=database.url)
+    assert re.fullmatch(r"(committed at version \d+, request id [0-9a-f]{32}\n){2}", result.stdout)
+
+
+def test_the_options_hold_for_each_of_a_file():
+    with FakeServer(lambda exchange: exchange.reply(200, {"request_id": "x", "status": "committed", "version": 1})) as server:
+        words = ["--file", "-", "--request-id", "bulk", "--leader", "l-1", "--read-version", 7]
+        result = weasel("commit", *words, server=server.url, text="\n".join(map(json.dumps, documents(3))))
+    assert result.returncode == 0, result.stderr
+    bodies = [json.loads(request.body) for request in server.requests]
+    assert [one["request_id"] for one in bodies] == ["bulk", "bulk-2", "bulk-3"]
+    assert [(one["leader"], one["read_version"]) for one in bodies] == [("l-1", 7)] * 3
+    assert len(server.connections) == 1
+
+
+def test_a_file_sent_again_under_its_request_id_commits_nothing_twice(database):
+    text = "\n".join(map(json.dumps, documents(4)))
+    words = ["commit", "--file", "-", "--request-id", key()]
+    first, again = (weasel(*words, text=text, server=database.url) for _ in range(2))
+    assert first.returncode == again.returncode == 0
+    assert first.stdout == again.stdout
+    assert len(first.stdout.splitlines()) == 4
+
+
+SECOND = {
+    "a conflict": ({"preconditions": [{"type": "point_read", "key": "YQ==", "version": 0}]}, 3, ":2: transaction 2: not committed: "),
+    "a mistake": ({"operations": [{"type": "write", "key": "YQ", "value": ""}]}, 2, ":2: transaction 2: "),
+    "an id with another payload": ({**writes("b", ""), "request_id": "many-once"}, 2, ":2: transaction 2: "),
+    "no JSON": ('{"operations":[],}', 2, ":2:17: not valid JSON"),
+    "a part": ('{"operations":[', 2, ":4:1: not valid JSON"),
+    "an array": ("[]", 2, ":2:1: a transaction is a JSON object"),
+    "a comma": (",", 2, ":2:1: a transaction is a JSON object"),
+    "a word": ("null", 2, ":2:1: a transaction is a JSON object"),
+}
+
+
+@pytest.mark.parametrize("name", SECOND)
+def test_the_first_that_is_not_committed_ends_a_file(database, name):
+    second, code, said = SECOND[name]
+    assert weasel("commit", "--write", "a=1", server=database.url).returncode == 0
+    assert weasel("commit", "--write", "a=1", "--request-id", "many-once", server=database.url).returncode == 0
+    first, third = documents(2)
+    lines = [json.dumps(first), second if isinstance(second, str) else json.dumps(second)]
+    text = "\n".join([*lines, json.dumps(third) if name != "a part" else ""]) + "\n"
+    before = database.get("/v1/version").json()["version"]
+    result = weasel("commit", "--file", "-", text=text, server=database.url)
+    assert result.returncode == code, result.stderr
+    assert f"weasel commit: standard input{said}" in result.stderr
+    end = "standard input: up to transaction 1 all are committed; nothing behind transaction 2 was sent\n"
+    assert result.stderr.endswith(f"weasel commit: {end}")
+    assert len(result.stdout.splitlines()) == 1
+    assert database.get("/v1/version").json()["version"] == before + 1
+
+
+def test_each_of_a_file_is_retried_like_one():
+    """And the first whose outcome nobody knows is the last."""
+    fates = iter(["cut", "commit", "busy", "commit", *["cut"] * 1000])
+
+    def answer(exchange):
+        if exchange.request.path == "/v1/status":
+            exchange.cut()
+            return
+        fate = next(fates)
+        if fate == "cut":
+            exchange.cut()
+        elif fate == "busy":
+            exchange.reply(503, problem(503, "The ring is full.", "not_committed"), "Retry-After: 1\r\n")
+        else:
+            exchange.reply(200, {"request_id": json.loads(exchange.request.body)["request_id"], "status": "committed", "version": 5})
+
+    text = "\n".join(map(json.dumps, documents(4)))
+    with FakeServer(answer) as server:
+        result = weasel("commit", "--file", "-", "--request-id", "i", "--timeout", 4, text=text, server=server.url)
+    assert result.returncode == 4
+    assert [line.split()[-1] for line in result.stdout.splitlines()] == ["i", "i-2"]
+    assert "transaction 3: it is not known whether the transaction was committed" in result.stderr
+    assert "weasel status i-3" in result.stderr
+    assert {json.loads(request.body)["request_id"] for request in server.asked("/v1/commit")} == {"i", "i-2", "i-3"}
+
+
+def test_a_transaction_is_sent_while_the_next_is_not_there_yet(database):
+    """A pipe that stays open is no reason to wait; and a file may be longer than memory."""
+    process = start("commit", "--file", "-", server=database.url, stdin=subprocess.PIPE)
+    for one in documents(3):
+        process.stdin.write(json.dumps(one))
+        process.stdin.flush()
+        assert process.stdout.readline().startswith("committed at version ")
+    assert process.communicate(timeout=wire.PATIENCE) == ("", "")
+    assert process.returncode == 0
+
+
+def test_memory_does_not_grow_with_a_file():
+    """40 MB of transactions, of which one is held at a time."""
+
+    def answer(exchange):
+        exchange.reply(200, {"request_id": "x", "status": "committed", "version": 1})
+
+    line = json.dumps(writes("a", base64.b64encode(bytes(300_000)).decode()))
+    with FakeServer(answer) as server:
+        process = start("commit", "--file", "-", server=server.url, stdin=subprocess.PIPE)
+        for i in range(100):
+            process.stdin.write(line)
+            process.stdin.flush()
+            process.stdout.readline()
+            if i == 10:
+                before = resident_bytes(process.pid)
+        after = resident_bytes(process.pid)
+        process.communicate(timeout=wire.PATIENCE)
+    assert process.returncode == 0
+    assert len({json.loads(request.body)["request_id"] for request in server.requests}) == 100
+    assert after < before + (4 << 20)
+
+
+def resident_bytes(pid):
+    return int(re.search(r"VmRSS:\s+(\d+) kB", pathlib.Path(f"/proc/{pid}/status").read_text())[1]) << 10
+
+
+def test_outcomes_that_cannot_be_written_end_a_file(database):
+    text = "\n".join(map(json.dumps, documents(3)))
+    before = database.get("/v1/version").json()["version"]
+    with open("/dev/full", "w") as full:
+        result = subprocess.run(
+            [WEASEL, "commit", "--file", "-"],
+            env=environment(database.url),
+            input=text,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=wire.PATIENCE,
+        )
+    assert result.returncode == 1
+    assert "up to transaction 1 all are committed; nothing behind transaction 1 was sent" in result.stderr
+    assert "No space left" in result.stderr
+    assert database.get("/v1/version").json()["version"] == before + 1
 
 
 def test_a_conflict_and_its_retry(database):
@@ -458,14 +635,35 @@ def test_a_server_that_stays_without_room_has_not_committed():
 @pytest.mark.parametrize("fate", ["cut", "unknown", "silent"])
 def test_at_the_end_the_status_is_asked(status, code, fate):
     with unkind(*[fate] * 100, status=status) as server:
-        result = weasel("commit", "--write", "a=1", "--timeout", 0.3, "--request-id", "i", "--json", server=server.url)
+        result = weasel("commit", "--write", "a=1", "--timeout", 2, "--request-id", "i", "--json", server=server.url)
     assert result.returncode == code, result.stderr
     assert json.loads(result.stdout) == {"request_id": "i", **status}
 
 
+def test_the_time_out_bounds_attempts_and_the_question_together():
+    with FakeServer(lambda exchange: None) as server:
+        started = time.monotonic()
+        result = weasel("commit", "--write", "a=1", "--timeout", 2, server=server.url)
+        took = time.monotonic() - started
+    assert result.returncode == 4
+    assert len(server.asked("/v1/commit")) >= 1
+    assert len(server.asked("/v1/status")) == 1
+    assert 1.5 < took < 5, "a question of five seconds once came on top"
+
+
+@pytest.mark.parametrize("words", [["commit", "--write", "a=1"], ["status", "i"]])
+@pytest.mark.parametrize("version", [{}, {"version": "5"}, {"version": None}])
+def test_committed_without_a_version_is_no_answer(words, version):
+    with FakeServer(lambda exchange: exchange.reply(200, {"request_id": "i", "status": "committed", **version})) as server:
+        result = weasel(*words, server=server.url)
+    assert result.returncode == 1
+    assert "the answer is not a WeaselDB's" in result.stderr
+    assert result.stdout == ""
+
+
 def test_unknown_then_without_room_is_unknown():
     with unkind("cut", *["busy"] * 100, status={"status": "committed", "version": 8}) as server:
-        result = weasel("commit", "--write", "a=1", "--timeout", 0.5, server=server.url)
+        result = weasel("commit", "--write", "a=1", "--timeout", 2, server=server.url)
     assert result.returncode == 0
     assert len(server.asked("/v1/status")) == 1
 

@@ -152,6 +152,49 @@ def test_subscribe_goes_on_where_the_connection_was_cut():
         result = weasel("subscribe", "--after", 0, "--limit", 3, "--json", server=server.url)
     assert [json.loads(line) for line in result.stdout.splitlines()] == LOG.transactions
     assert [request.query["after"] for request in server.asked("/v1/subscribe")] == ["0", "0", "1"]
+    told = result.stderr.splitlines()
+    assert [line.rpartition(": ")[2] for line in told] == [f"connecting again, to go on after version {n}" for n in (1, 2)]
+    assert all(line.startswith("weasel subscribe: the connection has ended: ") for line in told)
+
+
+@pytest.mark.parametrize("command", ["subscribe", "follow"])
+def test_each_reconnect_is_told_once_with_its_reason(command, tmp_path):
+    """Also where standard error is no terminal, as in a unit of systemd; tries in vain are not told."""
+    ends = [
+        ("the server has ended it (draining)", 'event: end\ndata: {"reason":"draining"}\n\n'),
+        (None, ""),  # goes on trying, in vain
+        (None, ""),
+        ("the server has ended it (a?[31mb)", 'event: end\ndata: {"reason":"a\\u001b[31mb"}\n\n'),
+        ("the stream is over", progress(2)),
+        ("it brought nothing for 2.5 s", None),
+    ]
+    left = iter(ends)
+
+    def stream(exchange, after):
+        why, text = next(left, (None, "all"))
+        if text == "":
+            exchange.reply(503, problem(503, "Too many subscribers."), "Retry-After: 0\r\n")
+            return
+        if text == "all":
+            whole(LOG)(exchange, max(after, 2))
+            return
+        exchange.begin_stream()
+        exchange.send("retry: 10\n\n" + (progress(2) if text is None else text))
+        if text is None:
+            exchange.connection.recv(1)
+        else:
+            exchange.cut()
+
+    words = {"subscribe": ["--after", 2, "--json"], "follow": ["--sqlite", tmp_path / "db"]}[command]
+    with feed(LOG, stream) as server:
+        result = weasel(command, *words, "--until-end", "--silence", 2.5, server=server.url)
+    assert result.returncode == 0, result.stderr
+    told = [why for why, _ in ends if why]
+    place = {"subscribe": [2, 2, 2, 2], "follow": [0, 0, 2, 2]}[command]
+    assert result.stderr.splitlines() == [
+        f"weasel {command}: the connection has ended: {why}: connecting again, to go on after version {version}"
+        for why, version in zip(told, place, strict=True)
+    ]
 
 
 def test_subscribe_resumes_at_progress():

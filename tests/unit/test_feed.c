@@ -7,6 +7,7 @@
 #include "commitlog/log_internal.h"
 #include "weaseldb/feed_blocks.h"
 
+#include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -15,7 +16,7 @@
 
 #include <cmocka.h>
 
-enum { OUT_BYTES = 8 << 20 };
+enum { OUT_BYTES = 8 << 20, PATIENCE_MS = 20000 };
 
 struct fixture {
     char directory[64];
@@ -361,6 +362,61 @@ static void test_cursor_skips_removed_segments_of_fences(void **state)
     log_cursor_reader_close(reader);
 }
 
+static unsigned deleted_but_open(void)
+{
+    unsigned count = 0;
+    DIR *directory = opendir("/proc/self/fd");
+    assert_non_null(directory);
+    for (const struct dirent *entry; (entry = readdir(directory)) != NULL;) {
+        char target[256];
+        ssize_t size = readlinkat(dirfd(directory), entry->d_name, target, sizeof target - 1);
+        target[size > 0 ? size : 0] = '\0';
+        count += strstr(target, "/tmp/weasel-feed-") != NULL && strstr(target, "(deleted)") != NULL;
+    }
+    (void)closedir(directory);
+    return count;
+}
+
+/* What retention removes is closed although its reader does nothing, so that the disk has the space
+ * back. A cursor behind the last batch of a removed segment has missed nothing. */
+static void test_a_removed_segment_is_closed_for_an_idle_reader(void **state)
+{
+    struct fixture *fixture = *state;
+    static char value[50000];
+    struct log_cursor cursor;
+    struct log_cursor inside;
+    struct log_batch_header header;
+    while (log_stats(fixture->log).segments < 3) {
+        append_write(fixture, BYTES("k"), bytes_of(value, sizeof value));
+        sync_log(fixture);
+    }
+    assert_true(log_cursor_open(fixture->reader, 0, &cursor));
+    inside = cursor;
+    struct log_place second;
+    assert_true(log_index_find_segment(&fixture->log->index, 1, &second));
+    while (cursor.place.batch < second.batch) {
+        assert_int_equal(log_cursor_peek(fixture->reader, &cursor, fixture->version, &header),
+                         LOG_CURSOR_BATCH);
+        log_cursor_skip(&cursor, &header);
+    }
+    assert_int_equal(cursor.place.segment, 0);
+    assert_int_equal(log_policy_put(fixture->log, BYTES("p"), second.version - 1),
+                     OK); /* wakes the thread */
+    unsigned waited_ms = 0;
+    while (log_retention_stats(fixture->log).removed_segments == 0 || deleted_but_open() > 0) {
+        assert_true(waited_ms++ < PATIENCE_MS);
+        (void)usleep(1000);
+    }
+    assert_int_equal(log_cursor_peek(fixture->reader, &cursor, fixture->version, &header),
+                     LOG_CURSOR_BATCH);
+    assert_int_equal(header.first_version, second.version);
+    assert_int_equal(cursor.place.segment, 1);
+    log_cursor_skip(&inside, &(struct log_batch_header){.number = inside.place.batch,
+                                                        .last_version = inside.place.version});
+    assert_int_equal(log_cursor_peek(fixture->reader, &inside, fixture->version, &header),
+                     LOG_CURSOR_GONE);
+}
+
 static void test_index_stays_bounded(void **state)
 {
     (void)state;
@@ -663,6 +719,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_cursor_waits_over_segments_of_fences, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_cursor_skips_removed_segments_of_fences, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_a_removed_segment_is_closed_for_an_idle_reader, set_up,
                                         tear_down),
         cmocka_unit_test(test_index_stays_bounded),
         cmocka_unit_test_setup_teardown(test_pieces_of_every_size_make_the_same_whole, set_up,

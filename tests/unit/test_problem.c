@@ -54,6 +54,12 @@ static void test_members(void **state)
                 "{\"type\":\"urn:weaseldb:problem:too-large\",\"title\":\"Content Too Large\","
                 "\"status\":413,\"limit_key\":\"http.max_body_bytes\","
                 "\"limit\":18446744073709551615}\n");
+    problem.limit_key = NULL; /* no setting changes it */
+    problem.limit = 4096;
+    problem.actual = 4097;
+    expect_body(&problem,
+                "{\"type\":\"urn:weaseldb:problem:too-large\",\"title\":\"Content Too Large\","
+                "\"status\":413,\"limit\":4096,\"actual\":4097}\n");
 }
 
 static void test_escapes(void **state)

@@ -43,6 +43,7 @@ static pthread_cond_t event_seen = PTHREAD_COND_INITIALIZER;
 static uint64_t removed_version; /* the last one that an event told of */
 static unsigned event_counts[LOG_RETENTION_FAILED + 1];
 static struct log_policy overruled;
+static uint32_t overruled_count;
 
 static struct disk *disk_of(struct storage *storage)
 {
@@ -230,6 +231,7 @@ static void on_event(void *context, const struct log_retention_event *event)
     }
     if (event->type == LOG_RETENTION_OVERRULED) {
         overruled = *event->policy;
+        overruled_count = event->policies;
     }
     (void)pthread_cond_broadcast(&event_seen);
     (void)pthread_mutex_unlock(&event_lock);
@@ -490,6 +492,7 @@ static void a_cap_on_age_wins_over_policies(void **state)
     assert_int_equal(commit(&bench, SEGMENT_COMMITS), OK); /* full: the age of its last batch */
     clock_us += 100;
     assert_int_equal(commit(&bench, SEGMENT_COMMITS + 1), OK);
+    put(&bench, "wants-a-little", 3);
     put(&bench, "wants-all", 0);
     put(&bench, "wants-late", 8);
     clock_us += 900;
@@ -501,6 +504,7 @@ static void a_cap_on_age_wins_over_policies(void **state)
     assert_int_equal(log_retention_stats(bench.log).overruled_segments, 1);
     assert_int_equal(events(LOG_RETENTION_OVERRULED), 1);
     assert_string_equal(overruled.id, "wants-all");
+    assert_int_equal(overruled_count, 2);
     clock_us += 1000000;
     assert_int_equal(retain(&bench), UINT64_MAX); /* one is always being written */
     assert_int_equal(log_first_version(bench.log), 9);
