@@ -19,6 +19,7 @@
 #define ENGINE_CONN_H
 
 #include "base/check.h"
+#include "base/list.h"
 #include "engine/deadline.h"
 #include "engine/exchange.h"
 #include "http/parser.h"
@@ -42,12 +43,6 @@ enum conn_state {
     CONN_LINGER,   /* the client to read the last answer and close */
 };
 
-/* A place in a ring of them; linked to itself: in none, or of an empty list its head. */
-struct stream_link {
-    struct stream_link *next;
-    struct stream_link *previous;
-};
-
 /* Everything of the request in progress; lives at the start of the connection's arena. */
 struct active {
     struct exchange exchange;
@@ -62,7 +57,6 @@ struct active {
     enum http_parser_event body_event; /* of the last receive_body() */
     bool begun;                        /* the parser is set up for a request */
     bool routed;
-    struct stream_link stream_link; /* in one of the poller's lists of streams, or in none */
     bool stream_chunked;
     bool stream_is_behind; /* its source had more, and the socket took all that it gave */
 };
@@ -80,16 +74,17 @@ struct conn {
     enum conn_state counted_state; /* where the metrics count it */
     bool had_share;                /* its last turn ended with work left to do */
     bool is_ready;                 /* in the poller's list of connections to go on with */
-    struct conn *ready_next;
-    struct chunk *input; /* received bytes; NULL when there are none */
-    uint32_t input_head; /* where the request in progress starts */
-    uint32_t input_fed;  /* what the parser has seen */
+    struct list_link link;         /* in one of the poller's lists, or in none */
+    struct chunk *input;           /* received bytes; NULL when there are none */
+    uint32_t input_head;           /* where the request in progress starts */
+    uint32_t input_fed;            /* what the parser has seen */
     uint32_t input_end;
     uint64_t lingered_bytes;
     struct chunk *pending; /* answers that the socket did not take; NULL: none */
     uint32_t pending_begin;
     uint32_t pending_end;
     struct bytes pending_body; /* what follows them: a view into the arena */
+    uint64_t blocked_ms;       /* since when the client has made no room for them */
 
     /* Handed over together with the ownership. */
     struct arena arena;
@@ -151,6 +146,24 @@ static inline void conn_free(struct conn *conn)
 static inline bool conn_is_open(const struct conn *conn)
 {
     return conn->fd >= 0;
+}
+
+/* Puts it into one of its home poller's lists, out of any other. */
+static inline void conn_list(struct list_link *head, struct conn *conn)
+{
+    conn->is_ready = false;
+    list_move(head, &conn->link);
+}
+
+static inline void conn_unlist(struct conn *conn)
+{
+    conn->is_ready = false;
+    list_remove(&conn->link);
+}
+
+static inline struct conn *conn_of_link(struct list_link *link)
+{
+    return (struct conn *)(void *)((char *)link - offsetof(struct conn, link));
 }
 
 static inline struct active *active_of(struct exchange *exchange)

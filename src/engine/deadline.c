@@ -79,42 +79,26 @@ void deadline_file(struct deadline_wheel *wheel, struct deadline *deadline)
     wheel->occupied[slot / 64] |= UINT64_C(1) << (slot % 64);
 }
 
-/* The first tick from `first` to the horizon whose slot is not empty; 0: none. */
-static uint64_t next_occupied_tick(const struct deadline_wheel *wheel, uint64_t first)
-{
-    uint64_t last = wheel->tick + DEADLINE_SLOTS - 1;
-    while (first <= last) {
-        size_t slot = first % DEADLINE_SLOTS;
-        uint64_t word = wheel->occupied[slot / 64] >> (slot % 64);
-        if (word != 0) {
-            first += (uint64_t)__builtin_ctzll(word);
-            return first <= last ? first : 0;
-        }
-        first += 64 - slot % 64;
-    }
-    return 0;
-}
-
-struct deadline *deadline_next_filed(const struct deadline_wheel *wheel,
-                                     const struct deadline *previous)
+/* The first tick after wheel->tick whose slot is not empty; 0: none. */
+static uint64_t next_occupied_tick(const struct deadline_wheel *wheel)
 {
     uint64_t first = wheel->tick + 1;
-    if (previous != NULL) {
-        CHECK(previous->filed_tick > wheel->tick);
-        if (previous->next != &wheel->slots[previous->filed_tick % DEADLINE_SLOTS]) {
-            return previous->next;
+    for (uint64_t ahead = 0; ahead < DEADLINE_SLOTS;) {
+        size_t slot = (first + ahead) % DEADLINE_SLOTS;
+        uint64_t word = wheel->occupied[slot / 64] >> (slot % 64);
+        if (word != 0) {
+            return first + ahead + (uint64_t)__builtin_ctzll(word);
         }
-        first = previous->filed_tick + 1;
+        ahead += 64 - slot % 64;
     }
-    uint64_t tick = next_occupied_tick(wheel, first);
-    return tick == 0 ? NULL : wheel->slots[tick % DEADLINE_SLOTS].next;
+    return 0;
 }
 
 struct deadline *deadline_next_due(struct deadline_wheel *wheel, uint64_t now_ms)
 {
     uint64_t now_tick = now_ms / DEADLINE_TICK_MS;
     while (wheel->tick < now_tick) {
-        uint64_t tick = next_occupied_tick(wheel, wheel->tick + 1);
+        uint64_t tick = next_occupied_tick(wheel);
         if (tick == 0 || tick > now_tick) {
             wheel->tick = now_tick;
             return NULL;
@@ -137,7 +121,7 @@ struct deadline *deadline_next_due(struct deadline_wheel *wheel, uint64_t now_ms
 
 int deadline_wait_ms(const struct deadline_wheel *wheel, uint64_t now_ms)
 {
-    uint64_t tick = next_occupied_tick(wheel, wheel->tick + 1);
+    uint64_t tick = next_occupied_tick(wheel);
     if (tick == 0) {
         return -1;
     }

@@ -60,11 +60,6 @@ void deadline_remove(struct deadline_wheel *wheel, struct deadline *deadline);
 /* The next deadline that is due at `now_ms`, taken out of the wheel; NULL when no more is due. */
 struct deadline *deadline_next_due(struct deadline_wheel *wheel, uint64_t now_ms);
 
-/* Goes through all that is filed, the soonest first, but for what was moved later since: the one
- * behind `previous` (NULL: the first), or NULL. Take the next one before `previous` is changed. */
-struct deadline *deadline_next_filed(const struct deadline_wheel *wheel,
-                                     const struct deadline *previous);
-
 /* Milliseconds until something may be due; -1: nothing is filed. May be early, never late by more
  * than a tick. */
 int deadline_wait_ms(const struct deadline_wheel *wheel, uint64_t now_ms);

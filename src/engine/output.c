@@ -42,6 +42,7 @@ static bool send_some(struct conn *conn, struct bytes head, struct bytes body, s
 
 void output_wait_for_room(struct poller *poller, struct conn *conn)
 {
+    conn->blocked_ms = poller->now_ms;
     /* relaxed: a number by itself, pairs with nothing */
     uint32_t write_ms =
         atomic_load_explicit(&poller->core->timeouts.write_ms, memory_order_relaxed);

@@ -70,7 +70,10 @@ enum err poller_init(struct poller *poller, struct engine_core *core, unsigned i
     size_t cache_bytes_max =
         core->cache_bytes_max < POLLER_CACHE_BYTES ? core->cache_bytes_max : POLLER_CACHE_BYTES;
     chunk_pool_init(&poller->pool, &core->budget, cache_bytes_max);
-    stream_lists_init(poller);
+    list_init(&poller->ready);
+    list_init(&poller->held);
+    list_init(&poller->streams_due);
+    list_init(&poller->streams_waiting);
     deadline_wheel_init(&poller->wheel, poller->now_ms);
     CHECK(pthread_mutex_init(&poller->free_lock, NULL) == 0);
     poller->conns = mmap(NULL, conn_slots * sizeof(struct conn), PROT_READ | PROT_WRITE,
@@ -184,35 +187,10 @@ void poller_ask(struct poller *poller, enum poller_request request)
 
 void poller_make_ready(struct poller *poller, struct conn *conn)
 {
-    if (conn->is_ready) {
-        return;
+    if (!conn->is_ready) {
+        conn_list(&poller->ready, conn);
+        conn->is_ready = true;
     }
-    conn->is_ready = true;
-    conn->ready_next = NULL;
-    if (poller->ready_last == NULL) {
-        poller->ready_first = conn;
-    } else {
-        poller->ready_last->ready_next = conn;
-    }
-    poller->ready_last = conn;
-}
-
-static void ready_remove(struct poller *poller, struct conn *conn)
-{
-    struct conn *before = NULL;
-    for (struct conn *at = poller->ready_first; at != conn; at = at->ready_next) {
-        CHECK(at != NULL);
-        before = at;
-    }
-    if (before == NULL) {
-        poller->ready_first = conn->ready_next;
-    } else {
-        before->ready_next = conn->ready_next;
-    }
-    if (poller->ready_last == conn) {
-        poller->ready_last = before;
-    }
-    conn->is_ready = false;
 }
 
 void poller_close_conn(struct poller *poller, struct conn *conn, bool reset)
@@ -230,9 +208,7 @@ void poller_close_conn(struct poller *poller, struct conn *conn, bool reset)
         struct linger at_once = {.l_onoff = 1, .l_linger = 0};
         (void)setsockopt(conn->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
     }
-    if (conn->is_ready) {
-        ready_remove(poller, conn);
-    }
+    conn_unlist(conn);
     metrics_gauge_add(poller->cells, poller->core->instruments.conn_states[conn->counted_state],
                       -1);
     (void)close(conn->fd);
@@ -262,11 +238,23 @@ static void free_closed(struct poller *poller)
     core_connections_closed(poller->core, count);
 }
 
-/* Lets the metrics follow: once a turn, so that a request answered within one turn costs nothing.
- */
-static void count_state(struct poller *poller, struct conn *conn)
+/* Whether it holds memory for as long as its client likes. */
+static bool waits_with_memory(const struct conn *conn)
 {
-    if (conn_is_open(conn) && conn->counted_state != conn->state) {
+    return output_is_pending(conn) || conn->state == CONN_HEAD || conn->state == CONN_BODY;
+}
+
+/* Lets the lists and the metrics follow: once a turn, so that a request answered within one turn
+ * costs nothing. */
+static void turn_over(struct poller *poller, struct conn *conn)
+{
+    if (!conn_is_open(conn)) {
+        return;
+    }
+    if (waits_with_memory(conn) && !conn->is_ready) {
+        conn_list(&poller->held, conn);
+    }
+    if (conn->counted_state != conn->state) {
         const struct metrics_gauge *gauges = poller->core->instruments.conn_states;
         metrics_gauge_add(poller->cells, gauges[conn->counted_state], -1);
         metrics_gauge_add(poller->cells, gauges[conn->state], 1);
@@ -293,8 +281,9 @@ void poller_settle(struct poller *poller)
 static void take_turn(struct poller *poller, struct conn *conn)
 {
     poller->turns++;
+    conn_unlist(conn);
     serve_turn(poller, conn);
-    count_state(poller, conn);
+    turn_over(poller, conn);
 }
 
 /* The first event of a connection: it is ours now. */
@@ -311,6 +300,7 @@ static void conn_begin(struct poller *poller, struct conn *conn)
     conn->served = false;
     conn->had_share = false;
     conn->is_ready = false;
+    list_init(&conn->link);
     conn->input = NULL;
     conn->input_head = conn->input_fed = conn->input_end = 0;
     conn->pending = NULL;
@@ -344,12 +334,12 @@ static void handle_event(struct poller *poller, const struct epoll_event *event)
     if ((event->events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) {
         conn->half_closed = true;
     }
-    if (conn->state == CONN_AWAY || conn->is_ready) {
-        return; /* noted */
-    }
     if (conn->state == CONN_STREAM && (event->events & (EPOLLHUP | EPOLLERR)) != 0) {
         poller_close_conn(poller, conn, true);
         return;
+    }
+    if (conn->state == CONN_AWAY || conn->is_ready) {
+        return; /* noted */
     }
     if (conn->state == CONN_STREAM) {
         /* Nothing that a client sends matters to a stream, but that it has taken something. */
@@ -386,7 +376,7 @@ static void handle_inbox(struct poller *poller)
         struct conn *next = oldest->inbox_next;
         poller->turns++;
         serve_returned(poller, oldest);
-        count_state(poller, oldest);
+        turn_over(poller, oldest);
         oldest = next;
     }
 }
@@ -415,7 +405,7 @@ static void drain(struct poller *poller)
     for (uint32_t slot = 0; slot < touched; slot++) {
         if (is_ours(&poller->conns[slot])) {
             serve_drain(poller, &poller->conns[slot]);
-            count_state(poller, &poller->conns[slot]);
+            turn_over(poller, &poller->conns[slot]);
         }
     }
 }
@@ -450,7 +440,7 @@ static bool handle_asked(struct poller *poller)
         drain(poller);
     }
     if ((asked & POLLER_WAKE_STREAMS) != 0) {
-        stream_make_all_due(poller);
+        list_move_all(&poller->streams_due, &poller->streams_waiting);
     }
     return (asked & POLLER_STOP) == 0;
 }
@@ -464,28 +454,34 @@ static void handle_deadlines(struct poller *poller)
            (due = deadline_next_due(&poller->wheel, poller->now_ms)) != NULL) {
         struct conn *conn = (struct conn *)(void *)((char *)due - offsetof(struct conn, deadline));
         serve_deadline(poller, conn);
-        count_state(poller, conn);
+        turn_over(poller, conn);
     }
 }
 
-/* When memory is short, slow clients lose theirs, the one that has waited longest first. Otherwise
- * some thousands of them, for a byte a second each, would leave none to everybody else. */
+/* When memory is short, or was refused, slow clients lose theirs, the one that has waited longest
+ * first. Otherwise some thousands of them, for a byte a second each, would leave none to everybody
+ * else. */
 static void shed_slow(struct poller *poller)
 {
-    const struct memory_budget *budget = &poller->core->budget;
-    if (!memory_budget_is_short(budget) || poller->now_ms < poller->shed_at_ms) {
+    struct memory_budget *budget = &poller->core->budget;
+    /* relaxed: a number of about now; pairs with nothing */
+    uint64_t refused = atomic_load_explicit(&budget->refused, memory_order_relaxed);
+    bool was_refused = refused != poller->refused_seen;
+    if ((!memory_budget_is_short(budget) && !was_refused) || poller->now_ms < poller->shed_at_ms) {
         return;
     }
+    poller->refused_seen = refused;
     chunk_pool_drop_cache(&poller->pool);
     poller->shed_at_ms = poller->now_ms + POLLER_SHED_MS;
     uint64_t until_ns = clock_monotonic_ns() + POLLER_SHARE_NS;
-    struct deadline *next = deadline_next_filed(&poller->wheel, NULL);
-    while (next != NULL && memory_budget_is_short(budget) && clock_monotonic_ns() < until_ns) {
-        struct conn *conn = (struct conn *)(void *)((char *)next - offsetof(struct conn, deadline));
-        next = deadline_next_filed(&poller->wheel, next);
+    struct list_link *next = poller->held.next;
+    while (next != &poller->held && clock_monotonic_ns() < until_ns &&
+           (memory_budget_is_short(budget) || (was_refused && !memory_budget_is_easy(budget, 0)))) {
+        struct conn *conn = conn_of_link(next);
+        next = next->next;
         if (serve_is_slow(poller, conn)) {
             serve_shed(poller, conn);
-            count_state(poller, conn);
+            turn_over(poller, conn);
         }
     }
 }
@@ -495,18 +491,15 @@ static void shed_slow(struct poller *poller)
  * a connection has its turns here alone until it has run out of work. */
 static void handle_ready(struct poller *poller)
 {
-    struct conn *last = poller->ready_last;
-    struct conn *conn = NULL;
-    if (last == NULL) {
+    if (list_is_empty(&poller->ready)) {
         return;
     }
+    const struct list_link *last = poller->ready.previous;
+    const struct list_link *link = NULL;
     uint64_t until_ns = clock_monotonic_ns() + POLLER_SHARE_NS;
-    while (conn != last && poller->ready_first != NULL) {
-        conn = poller->ready_first;
-        ready_remove(poller, conn);
-        if (conn->state != CONN_AWAY) {
-            take_turn(poller, conn);
-        }
+    while (link != last && !list_is_empty(&poller->ready)) {
+        link = poller->ready.next;
+        take_turn(poller, conn_of_link(poller->ready.next));
         if (clock_monotonic_ns() >= until_ns) {
             return;
         }
@@ -525,14 +518,15 @@ static void wake_pipelines(struct poller *poller)
 /*
  * Lets some streams have their turns. A round that had requests gives them a credit, a part of the
  * time that the requests took (since `begin_ns`): with thousands of streams due all the time, the
- * requests still have most of the thread. A round without requests has time to spare.
+ * requests still have most of the thread. A turn may overdraw it, and the next rounds repay that. A
+ * round without requests has time to spare.
  *
  * That the thread has time does not mean that the core does: the stages may wait for it, and what
  * they do ends the requests for which there is nothing to do here. So first they may have it.
  */
 static void turn_streams(struct poller *poller, uint64_t begin_ns)
 {
-    if (!stream_is_any_due(poller)) {
+    if (list_is_empty(&poller->streams_due)) {
         return;
     }
     bool is_busy = poller->turns > 0;
@@ -542,18 +536,17 @@ static void turn_streams(struct poller *poller, uint64_t begin_ns)
     uint64_t now_ns = clock_monotonic_ns();
     int64_t most_ns = POLLER_STREAMS_NS;
     if (is_busy) {
-        poller->streams_credit_ns += (int64_t)(now_ns - begin_ns) / (POLLER_STREAMS_SHARE - 1);
-        if (poller->streams_credit_ns < most_ns) {
-            most_ns = poller->streams_credit_ns;
-        }
+        most_ns =
+            poller->streams_credit_ns + (int64_t)(now_ns - begin_ns) / (POLLER_STREAMS_SHARE - 1);
+        most_ns = most_ns < (int64_t)POLLER_SHARE_NS ? most_ns : (int64_t)POLLER_SHARE_NS;
     }
     int64_t spent_ns = 0;
-    while (stream_is_any_due(poller) && spent_ns < most_ns) {
-        take_turn(poller, stream_take_due(poller));
+    while (!list_is_empty(&poller->streams_due) && spent_ns < most_ns) {
+        take_turn(poller, conn_of_link(poller->streams_due.next));
         spent_ns = (int64_t)(clock_monotonic_ns() - now_ns);
     }
     if (is_busy) {
-        poller->streams_credit_ns -= spent_ns;
+        poller->streams_credit_ns = most_ns - spent_ns;
     }
     wake_pipelines(poller);
 }
@@ -573,7 +566,7 @@ static void look_at_clocks(struct poller *poller)
 static int sleep_for_events(struct poller *poller, struct epoll_event *events)
 {
     int wait_ms = 0;
-    if (poller->ready_first == NULL && !stream_is_any_due(poller)) {
+    if (list_is_empty(&poller->ready) && list_is_empty(&poller->streams_due)) {
         wait_ms = deadline_wait_ms(&poller->wheel, poller->now_ms);
         if (memory_budget_is_short(&poller->core->budget) && wait_ms > POLLER_SHED_MS) {
             wait_ms = POLLER_SHED_MS;
@@ -616,7 +609,7 @@ static void poller_run(void *argument)
         turn_streams(poller, begin_ns);
         free_closed(poller);
         poller_settle(poller);
-        if (poller->ready_first != NULL) {
+        if (!list_is_empty(&poller->ready)) {
             /* There is no end to this work: a stage on the same core, which does not interrupt
              * (docs/decisions/0011), would wait for the end of our time slice. */
             (void)sched_yield();

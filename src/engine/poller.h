@@ -68,16 +68,18 @@ struct poller {
     /* The thread's own. */
     struct chunk_pool pool;
     struct deadline_wheel wheel;
-    struct conn *ready_first;
-    struct conn *ready_last;
-    uint32_t closed_first;              /* slots closed in this batch; UINT32_MAX: none */
-    struct stream_link streams_due;     /* in the order of their turns */
-    struct stream_link streams_waiting; /* for their sources */
-    int64_t streams_credit_ns;          /* time that they may take while there are requests */
-    uint32_t turns;                     /* of all others, in this round */
+    struct list_link ready; /* connections to go on with */
+    struct list_link held;  /* that hold memory and wait for their clients, the one that has waited
+                               longest first */
+    uint32_t closed_first;  /* slots closed in this batch; UINT32_MAX: none */
+    struct list_link streams_due;     /* in the order of their turns */
+    struct list_link streams_waiting; /* for their sources */
+    int64_t streams_credit_ns;        /* time that they may take while there are requests */
+    uint32_t turns;                   /* of all others, in this round */
     uint64_t now_ns;
     uint64_t now_ms;
-    uint64_t shed_at_ms; /* when to look for slow ones again */
+    uint64_t shed_at_ms;   /* when to look for slow ones again */
+    uint64_t refused_seen; /* of the budget's refusals */
     uint32_t
         pipelines_touched; /* bit i: pipeline i has items that its threads were not woken for */
     int64_t date_second;
@@ -85,7 +87,8 @@ struct poller {
     bool draining;
     char *output; /* POLLER_OUTPUT_BYTES */
     size_t output_size;
-    size_t turn_bytes;       /* sent in the turn under way */
+    size_t turn_bytes; /* sent in the turn under way */
+    size_t turn_received;
     uint64_t received_bytes; /* that the metrics do not know of yet */
     uint64_t sent_bytes;
     unsigned answered_count;

@@ -28,6 +28,7 @@ static enum receive_result receive_into(struct poller *poller, struct conn *conn
         conn->readable = (size_t)got == room || conn->half_closed;
         *out_size = (size_t)got;
         poller->received_bytes += (uint64_t)got;
+        poller->turn_received += (size_t)got;
         return RECEIVE_SOME;
     }
     conn->readable = false;

@@ -24,7 +24,8 @@
 /* Reads and parses of one turn; a slow flood of tiny pieces must not keep the others waiting. */
 enum {
     SERVE_STEPS_MAX = 4 * POLLER_BURST_MAX,
-    SERVE_TURN_BYTES = 65536, /* of answers that left in it */
+    SERVE_TURN_BYTES = 65536,         /* of answers that left in it */
+    SERVE_TURN_RECEIVED = 16 * 65536, /* that came in it */
 };
 
 static uint32_t timeout_ms(_Atomic uint32_t *timeout)
@@ -453,13 +454,20 @@ static bool resume_output(struct poller *poller, struct conn *conn)
     return true;
 }
 
+/* Whether there is more to do for it at once. */
+static bool would_go_on(const struct conn *conn)
+{
+    return conn->input_fed < conn->input_end || conn->readable;
+}
+
 /* Whether the connection has had its share and would go on, or the answers so far must leave. */
 static bool turn_is_up(const struct poller *poller, const struct conn *conn, unsigned steps)
 {
-    bool would_go_on = conn->input_fed < conn->input_end || conn->readable;
-    return conn->closing || (would_go_on && (steps >= SERVE_STEPS_MAX || !output_has_room(poller) ||
-                                             poller->answered_count == POLLER_BURST_MAX ||
-                                             poller->turn_bytes >= SERVE_TURN_BYTES));
+    bool has_had_share = steps >= SERVE_STEPS_MAX || !output_has_room(poller) ||
+                         poller->answered_count == POLLER_BURST_MAX ||
+                         poller->turn_bytes >= SERVE_TURN_BYTES ||
+                         poller->turn_received >= SERVE_TURN_RECEIVED;
+    return conn->closing || (has_had_share && would_go_on(conn));
 }
 
 static void turn_end(struct poller *poller, struct conn *conn)
@@ -481,6 +489,7 @@ static void turn_go_on(struct poller *poller, struct conn *conn)
 {
     bool go_on = true;
     poller->turn_bytes = 0;
+    poller->turn_received = 0;
     for (unsigned steps = 0; go_on; steps++) {
         switch (conn->state) {
         case CONN_IDLE:
@@ -526,7 +535,12 @@ void serve_returned(struct poller *poller, struct conn *conn)
     if (conn->active->exchange.response.status == 0) {
         exchange_answer_problem(&conn->active->exchange, &ANSWER_NOTHING);
     }
-    if (serve_answer(poller, conn)) {
+    if (!serve_answer(poller, conn)) {
+        return;
+    }
+    if (would_go_on(conn)) {
+        turn_end(poller, conn); /* or each return would be worth a turn, with many requests in it */
+    } else {
         turn_go_on(poller, conn);
     }
 }
@@ -568,18 +582,18 @@ void serve_deadline(struct poller *poller, struct conn *conn)
     }
 }
 
-bool serve_is_slow(struct poller *poller, const struct conn *conn)
+bool serve_is_slow(const struct poller *poller, const struct conn *conn)
 {
     if (output_is_pending(conn)) {
-        uint64_t taken_ms = conn->deadline.at_ms - timeout_ms(&poller->core->timeouts.write_ms);
-        return poller->now_ms >= taken_ms + SERVE_SLOW_READER_MS;
+        return poller->now_ms >= conn->blocked_ms + SERVE_SLOW_READER_MS;
     }
     if (conn->state != CONN_HEAD && conn->state != CONN_BODY) {
         return false;
     }
     uint64_t elapsed_ms = poller->now_ms - conn->active->begun_ms;
+    uint64_t come_bytes = conn->active->body_size + (conn->input_end - conn->input_head);
     return elapsed_ms >= SERVE_SLOW_REQUEST_MS &&
-           conn->active->body_size * 1000 < elapsed_ms * SERVE_SLOW_BYTES_PER_SEC;
+           come_bytes * 1000 < elapsed_ms * SERVE_SLOW_BYTES_PER_SEC;
 }
 
 void serve_shed(struct poller *poller, struct conn *conn)

@@ -29,7 +29,7 @@ void serve_deadline(struct poller *poller, struct conn *conn);
 
 /* Whether a client holds memory and is too slow to keep it when there is little: its request has
  * come at less than SERVE_SLOW_BYTES_PER_SEC, or it has taken none of its answer for a while. */
-bool serve_is_slow(struct poller *poller, const struct conn *conn);
+bool serve_is_slow(const struct poller *poller, const struct conn *conn);
 
 /* Takes it from such a client: 503, or the end of the connection where an answer is under way. */
 void serve_shed(struct poller *poller, struct conn *conn);

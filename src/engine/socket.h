@@ -15,6 +15,7 @@
 #include <linux/sock_diag.h>
 #include <linux/sockios.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -60,8 +61,8 @@ static inline size_t socket_room(int fd)
     uint32_t words[SK_MEMINFO_VARS];
     socklen_t size = sizeof words;
     int unsent = 0;
-    if (ioctl(fd, SIOCOUTQNSD, &unsent) == 0 && unsent >= SOCKET_UNSENT_BYTES) {
-        return 0;
+    if (ioctl(fd, SIOCOUTQNSD, &unsent) != 0 || unsent >= SOCKET_UNSENT_BYTES) {
+        return 0; /* full, or no TCP socket, which says nothing of what it holds */
     }
     if (getsockopt(fd, SOL_SOCKET, SO_MEMINFO, words, &size) != 0 || size < sizeof words ||
         words[SK_MEMINFO_WMEM_QUEUED] >= words[SK_MEMINFO_SNDBUF]) {

@@ -16,58 +16,10 @@ enum {
     CHUNK_BYTES = CHUNK_PREFIX_BYTES + CHUNK_SUFFIX_BYTES + 5, /* and the last chunk */
 };
 
-void stream_lists_init(struct poller *poller)
-{
-    poller->streams_due.next = poller->streams_due.previous = &poller->streams_due;
-    poller->streams_waiting.next = poller->streams_waiting.previous = &poller->streams_waiting;
-}
-
-static void unlink_stream(struct active *active)
-{
-    struct stream_link *link = &active->stream_link;
-    link->next->previous = link->previous;
-    link->previous->next = link->next;
-    link->next = link->previous = link;
-}
-
-/* Makes it the last one of the list. */
-static void move_to(struct stream_link *list, struct active *active)
-{
-    unlink_stream(active);
-    struct stream_link *link = &active->stream_link;
-    link->next = list;
-    link->previous = list->previous;
-    list->previous->next = link;
-    list->previous = link;
-}
-
 void stream_make_due(struct poller *poller, struct conn *conn)
 {
     CHECK(conn->state == CONN_STREAM);
-    move_to(&poller->streams_due, conn->active);
-}
-
-void stream_make_all_due(struct poller *poller)
-{
-    struct stream_link *from = &poller->streams_waiting;
-    struct stream_link *to = &poller->streams_due;
-    if (from->next == from) {
-        return;
-    }
-    to->previous->next = from->next;
-    from->next->previous = to->previous;
-    to->previous = from->previous;
-    to->previous->next = to;
-    from->next = from->previous = from;
-}
-
-struct conn *stream_take_due(struct poller *poller)
-{
-    CHECK(stream_is_any_due(poller));
-    char *first = (char *)poller->streams_due.next;
-    struct active *active = (struct active *)(void *)(first - offsetof(struct active, stream_link));
-    unlink_stream(active);
-    return active->conn;
+    conn_list(&poller->streams_due, conn);
 }
 
 /* Tells the source that it is over. */
@@ -76,7 +28,7 @@ static void source_close(struct poller *poller, struct active *active)
     struct stream_source *source = active->exchange.stream;
     CHECK(source != NULL);
     active->exchange.stream = NULL;
-    unlink_stream(active);
+    conn_unlist(active->conn);
     /* relaxed: a waker may wake once too often; pairs with server_wake_streams() */
     atomic_fetch_sub_explicit(&poller->stream_count, 1, memory_order_relaxed);
     if (source->close != NULL) {
@@ -102,7 +54,6 @@ bool stream_begin(struct poller *poller, struct conn *conn)
     if (!active->stream_chunked) {
         conn->closing = true; /* also for HEAD: its head says so */
     }
-    active->stream_link.next = active->stream_link.previous = &active->stream_link;
     /* acq_rel: pairs with the one in server_wake_streams(). Whichever of the two comes second sees
      * the other: the waker the stream, or the stream's first pull what the waker has published. */
     atomic_fetch_add_explicit(&poller->stream_count, 1, memory_order_acq_rel);
@@ -184,7 +135,7 @@ static enum stream_step pull(struct poller *poller, struct conn *conn,
 
 bool stream_pump(struct poller *poller, struct conn *conn)
 {
-    unlink_stream(conn->active);
+    conn_unlist(conn);
     enum output_result result;
     enum stream_step step = pull(poller, conn, &result);
     if (result == OUTPUT_BROKEN) {
@@ -199,8 +150,7 @@ bool stream_pump(struct poller *poller, struct conn *conn)
         return result == OUTPUT_DONE;
     }
     if (result == OUTPUT_DONE) {
-        move_to(step == STREAM_WAIT ? &poller->streams_waiting : &poller->streams_due,
-                conn->active);
+        conn_list(step == STREAM_WAIT ? &poller->streams_waiting : &poller->streams_due, conn);
     }
     return false;
 }

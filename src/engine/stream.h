@@ -25,21 +25,7 @@ bool stream_pump(struct poller *poller, struct conn *conn);
 /* The connection is being closed: tells the source. */
 void stream_abandon(struct poller *poller, struct conn *conn);
 
-/* Sets up the poller's lists. */
-void stream_lists_init(struct poller *poller);
-
 /* The stream shall have a turn: there is room at the client, or its time has come. */
 void stream_make_due(struct poller *poller, struct conn *conn);
-
-/* All that wait shall have a turn. */
-void stream_make_all_due(struct poller *poller);
-
-static inline bool stream_is_any_due(const struct poller *poller)
-{
-    return poller->streams_due.next != &poller->streams_due;
-}
-
-/* Takes the one whose turn it is out of the list; there must be one. */
-struct conn *stream_take_due(struct poller *poller);
 
 #endif

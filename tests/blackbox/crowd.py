@@ -1,6 +1,6 @@
 """Many connections at once, in a process of their own (it has descriptors of its own).
 
-    crowd.py idle HOST PORT COUNT            one request each, then silence
+    crowd.py idle HOST PORT COUNT [PATH]     one request each, then silence
     crowd.py work HOST PORT COUNT PATH...    one request after the other, the paths dealt out in turn
     crowd.py drip HOST PORT COUNT            a head that never ends, a byte each half second
 
@@ -85,8 +85,8 @@ def connect(address, count, targets):
     return poll, clients
 
 
-def idle(address, count):
-    poll, clients = connect(address, count, ["/hello"])
+def idle(address, count, target="/hello"):
+    poll, clients = connect(address, count, [target])
     waiting = 0
     for client in clients.values():
         client.ask()
@@ -195,7 +195,7 @@ def main():
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     address = (host, int(port))
-    {"idle": idle, "work": lambda a, c: work(a, c, targets), "drip": drip}[kind](address, int(count))
+    {"idle": lambda a, c: idle(a, c, *targets), "work": lambda a, c: work(a, c, targets), "drip": drip}[kind](address, int(count))
 
 
 if __name__ == "__main__":

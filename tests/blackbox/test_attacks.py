@@ -5,6 +5,7 @@ bench/attack measures what the others notice of it.
 
 import contextlib
 import json
+import resource
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ import pytest
 
 import wire
 from test_commit import commit, key, write
+from test_load import Crowd
 
 ATTACKERS = wire.ROOT / "bench/attackers"
 MEMORY = 64 << 20
@@ -89,6 +91,26 @@ def test_good_requests_are_answered_while(tmp_path, kind, count, seconds, ends):
         wire.wait_for(lambda: server.descriptors() <= descriptors + 4)
 
 
+def test_slow_clients_are_found_among_many_idle_ones(tmp_path):
+    idle, slow = int(13000 * min(1, wire.SCALE)), 3600
+    settings = (f"http.memory_limit_bytes={MEMORY}", "http.max_connections=30000", "http.network_threads=1",
+                "http.request_timeout_sec=300", "http.keepalive_timeout_sec=300")
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(wire.weaseldb(*settings, cwd=tmp_path))
+        crowd = stack.enter_context(Crowd("idle", server, idle, "/livez"))
+        crowd.told()
+        for _ in range(slow):
+            stack.enter_context(server.connect()).send(b"GET /livez HTTP/1.1\r\nHost: a\r\nX: " + b"y" * 15000)
+        asked = write(key(), "v" * 20000)
+        wire.wait_for(lambda: commit(server, asked).status == 200)  # from when on they count as slow
+        for _ in range(20):
+            assert commit(server, asked).status == 200
+        assert server.metric("http_memory_refused_total") > 0
+        assert crowd.end()["open"] == idle
+
+
 def test_connections_that_come_and_go_do_not_keep_others_out(tmp_path):
     """In all ways there are to go: at once, with half a request, without reading the answer, with a reset."""
     with wire.weaseldb(cwd=tmp_path) as server:
@@ -129,8 +151,10 @@ def answers_so_far(good):
     return wire.parse_metrics(good.get("/metrics"))['http_responses_total{status="200"}']
 
 
-@pytest.mark.parametrize("path, count, turn", [("/hello", 600, 64), ("/big?bytes=60000", 200, 2)])
-def test_a_flood_of_pipelined_requests_lets_others_in(path, count, turn):
+@pytest.mark.parametrize(
+    "paths, count, turn", [(["/hello"], 600, 64), (["/big?bytes=60000"], 200, 2), (["/hello"] * 60 + ["/slow"], 10, 60)],
+    ids=["small", "large", "some through a stage"])
+def test_a_flood_of_pipelined_requests_lets_others_in(paths, count, turn):
     """A client that asks now and then waits for a share of a round, not until each connection of the flood has had its
     turn. `turn`: the least that such a turn may be."""
     hogs, asked = 400, 20
@@ -139,7 +163,7 @@ def test_a_flood_of_pipelined_requests_lets_others_in(path, count, turn):
         with wire.testserver("--network-threads", 1) as server, contextlib.ExitStack() as stack:
             good = stack.enter_context(server.connect())
             for connection in [stack.enter_context(server.connect()) for _ in range(hogs)]:
-                connection.send(wire.request(path) * count)
+                connection.send(b"".join(map(wire.request, paths)) * count)
             before = answers_so_far(good)
             for _ in range(asked):
                 assert good.get("/hello").status == 200
