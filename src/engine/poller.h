@@ -76,6 +76,7 @@ struct poller {
     struct list_link streams_waiting; /* for their sources */
     int64_t streams_credit_ns;        /* time that they may take while there are requests */
     uint32_t turns;                   /* of all others, in this round */
+    uint32_t lent;                    /* connections that stages have */
     uint64_t now_ns;
     uint64_t now_ms;
     uint64_t shed_at_ms;   /* when to look for slow ones again */

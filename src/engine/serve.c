@@ -281,6 +281,7 @@ static bool dispatch(struct poller *poller, struct conn *conn)
     conn->state = CONN_AWAY;
     deadline_set(&poller->wheel, &conn->deadline, DEADLINE_NONE);
     poller->pipelines_touched |= UINT32_C(1) << pipeline_index(pipeline);
+    poller->lent++;
     conn_lend(conn);
     pipeline_publish(pipeline, sequence, exchange);
     return false;
@@ -531,6 +532,8 @@ void serve_returned(struct poller *poller, struct conn *conn)
     CHECK(poller->output_size == 0);
     CHECK(conn->state == CONN_AWAY);
     conn_resume(conn);
+    CHECK(poller->lent > 0);
+    poller->lent--;
     arena_adopt(&conn->arena, &poller->pool);
     if (conn->active->exchange.response.status == 0) {
         exchange_answer_problem(&conn->active->exchange, &ANSWER_NOTHING);

@@ -87,13 +87,15 @@ static void frame(struct poller *poller, const struct active *active, size_t siz
 }
 
 /* How much the source may write. What the socket does not take has to be kept, so more than a
- * little only when there is room for it: large pieces cost a quarter less (docs/performance.md). */
+ * little only when there is room for it. While stages have requests, they may wait for this core:
+ * then it is no more than a little either. Else large pieces cost a third less
+ * (docs/decisions/0017). */
 static size_t room_for(const struct poller *poller, const struct conn *conn)
 {
     size_t least = poller->core->config.stream_buffer_bytes;
     size_t most = POLLER_OUTPUT_BYTES - poller->output_size - CHUNK_BYTES;
     CHECK(least <= most);
-    if (!conn->active->stream_is_behind) {
+    if (!conn->active->stream_is_behind || poller->lent > 0) {
         return least;
     }
     size_t room = socket_room(conn->fd);
