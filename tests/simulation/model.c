@@ -700,6 +700,10 @@ static void check_first_version(struct model *model, uint32_t first, uint64_t fi
 void model_recovered(struct model *model, uint64_t first_version)
 {
     uint32_t first = model->ledger_first;
+    for (uint32_t i = first; i < model->ledger_count; i++) {
+        uint64_t version = model->ledger[i].version;
+        first = version > 0 && version < first_version ? i + 1 : first;
+    }
     while (first < model->ledger_count && !is_ledger_from(model, first)) {
         first++;
     }
