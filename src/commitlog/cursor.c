@@ -14,6 +14,7 @@
  */
 #include "commitlog/cursor.h"
 
+#include "base/bug.h"
 #include "base/check.h"
 #include "commitlog/log_internal.h"
 
@@ -295,6 +296,10 @@ static enum log_cursor_result peek(struct log_cursor_reader *reader, struct log_
         }
         *cursor = next;
         result = header_here(reader, cursor, &header);
+        if (WEASEL_BUG(batch_skipped_at_a_joint) && result == LOG_CURSOR_BATCH) {
+            log_cursor_skip(cursor, &header);
+            result = header_here(reader, cursor, &header);
+        }
         if (result == LOG_CURSOR_END) {
             return LOG_CURSOR_DAMAGED;
         }
@@ -302,7 +307,7 @@ static enum log_cursor_result peek(struct log_cursor_reader *reader, struct log_
     if (result != LOG_CURSOR_BATCH) {
         return result;
     }
-    if (header.last_version > durable) {
+    if (header.last_version > durable && !WEASEL_BUG(told_before_sync)) {
         return LOG_CURSOR_END;
     }
     *out = header;
@@ -329,7 +334,7 @@ enum log_cursor_result log_cursor_peek(struct log_cursor_reader *reader, struct 
     if (durable > reader->durable) {
         reader->durable = durable;
     }
-    if (cursor->place.version > durable) {
+    if (cursor->place.version > durable && !WEASEL_BUG(told_before_sync)) {
         return LOG_CURSOR_END;
     }
     do {

@@ -41,7 +41,7 @@ struct log_cursor {
 enum log_cursor_result {
     LOG_CURSOR_BATCH,
     LOG_CURSOR_END,     /* all that is durable lies before the cursor */
-    LOG_CURSOR_GONE,    /* what stood here has been removed */
+    LOG_CURSOR_GONE,    /* what stood here has been removed; not always what has a later version */
     LOG_CURSOR_DAMAGED, /* what stands here is not what was written */
     LOG_CURSOR_FAILED,  /* a file could not be opened or read; errno says why */
 };

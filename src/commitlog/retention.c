@@ -18,6 +18,7 @@
  * Waiting: `retain_wanted` and `retain_stopping` change under `view` with a signal of `retain`, and
  * the thread looks at them under the same lock before it sleeps; so no wake-up is lost.
  */
+#include "base/bug.h"
 #include "base/check.h"
 #include "base/clock.h"
 #include "commitlog/log_internal.h"
@@ -77,7 +78,7 @@ static void plan(const struct log *log, struct round *round)
     while (round->count < ROUND_MAX && round->count + 1 < log->list_count) {
         const struct log_segment *segment = &log->list[round->count];
         uint64_t last_version = segment[1].first_version - 1;
-        bool is_passed = has_policies && last_version <= passed;
+        bool is_passed = has_policies && (last_version <= passed || WEASEL_BUG(policy_ignored));
         bool is_old = segment->last_us + config->windows_us < round->now_us;
         bool capped =
             (config->bytes_max > 0 && bytes > config->bytes_max) ||
@@ -170,6 +171,9 @@ static enum err move_bound(struct log *log, struct round *round)
         next.oldest_segment = log->list[round->count].number;
         round->policy_count = next.policy_count;
         memcpy(round->policies, next.policies, sizeof round->policies);
+        if (WEASEL_BUG(files_removed_before_bound)) {
+            unlink_files(log, round);
+        }
         err = log_state_replace(log, &next);
         if (err == OK) {
             log_segments_drop(log, round->count);

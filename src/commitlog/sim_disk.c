@@ -93,6 +93,9 @@ void sim_disk_change_to_disk(struct sim_disk *disk)
 
 struct sim_inode *sim_inode_make(struct sim_disk *disk)
 {
+    if (disk->inode_count == SIM_INODES_MAX) {
+        sim_disk_free_nameless(disk);
+    }
     CHECK(disk->inode_count < SIM_INODES_MAX);
     struct sim_inode *inode = calloc(1, sizeof *inode);
     if (inode != NULL) {
@@ -345,8 +348,7 @@ void sim_disk_free_nameless(struct sim_disk *disk)
 {
     unsigned kept = 0;
     for (unsigned i = 0; i < disk->inode_count; i++) {
-        CHECK(disk->inodes[i]->handles == 0);
-        if (is_named(disk, disk->inodes[i])) {
+        if (disk->inodes[i]->handles > 0 || is_named(disk, disk->inodes[i])) {
             disk->inodes[kept++] = disk->inodes[i];
         } else {
             inode_free(disk->inodes[i]);

@@ -77,7 +77,7 @@ void sim_inode_sync_fails(struct sim_disk *disk, struct sim_inode *inode);
 /* Now and then something goes to the disk by itself. */
 void sim_disk_write_back(struct sim_disk *disk);
 
-/* Ends: no file is open. */
+/* Ends: no file is open, but for the last one. */
 void sim_disk_lose_power(struct sim_disk *disk);
 void sim_disk_evict(struct sim_disk *disk);
 void sim_disk_free_nameless(struct sim_disk *disk);

@@ -49,6 +49,9 @@ static void trace_add(struct storage_sim *sim, const void *data, size_t size)
 
 void storage_sim_restart(struct storage_sim *sim, enum storage_sim_end end)
 {
+    for (unsigned i = 0; i < sim->disk.inode_count; i++) {
+        CHECK(sim->disk.inodes[i]->handles == 0);
+    }
     if (end == STORAGE_SIM_POWER_LOSS) {
         sim_disk_lose_power(&sim->disk);
     } else {

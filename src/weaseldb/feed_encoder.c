@@ -86,12 +86,28 @@ static enum feed_step view(struct run *run, uint64_t at, size_t need, struct byt
 
 /* ---- batches ---- */
 
+/* The header of the next batch. When the place is gone, what is wanted may still be there: nothing
+ * but fences stood between, or what has been given already. */
+static enum feed_step find_batch(struct run *run, struct log_batch_header *out)
+{
+    struct feed_position *position = run->position;
+    struct log_cursor again;
+    for (;;) {
+        enum feed_step step =
+            step_of(log_cursor_peek(run->reader, &position->cursor, run->durable, out));
+        if (step != FEED_GONE || !log_cursor_open(run->reader, position->version, &again) ||
+            again.place.segment <= position->cursor.place.segment) {
+            return step;
+        }
+        position->cursor = again;
+    }
+}
+
 static enum feed_step at_batch(struct run *run)
 {
     struct feed_position *position = run->position;
     struct log_batch_header header;
-    enum feed_step step =
-        step_of(log_cursor_peek(run->reader, &position->cursor, run->durable, &header));
+    enum feed_step step = find_batch(run, &header);
     if (step != FEED_MORE) {
         return step;
     }
@@ -227,15 +243,15 @@ static enum feed_step at_record(struct run *run)
     struct log_record record;
     uint32_t record_bytes;
     uint32_t operations_bytes;
-    if (left == 0) {
-        if (position->version < position->header.last_version) {
-            return FEED_DAMAGED;
-        }
+    if (position->version == position->header.last_version) { /* fences may follow */
         log_cursor_skip(&position->cursor, &position->header);
         position->phase = FEED_AT_BATCH;
         position->is_partial = false;
         position->encoded = 0;
         return FEED_BATCH;
+    }
+    if (left == 0) {
+        return FEED_DAMAGED;
     }
     size_t need = left < LOG_RECORD_HEAD_BYTES_MAX ? (size_t)left : LOG_RECORD_HEAD_BYTES_MAX;
     enum feed_step step = view(run, position->at, need, &bytes);

@@ -68,7 +68,46 @@
     X(clock_jumps_back)                                                                            \
     X(graceful_restart)                                                                            \
     X(old_segments_are_removed)                                                                    \
-    X(old_segments_are_gone)
+    X(old_segments_are_gone)                                                                       \
+    X(policy_put)                                                                                  \
+    X(policy_removed)                                                                              \
+    X(policy_in_doubt)                                                                             \
+    X(policies_are_full)                                                                           \
+    X(policy_keeps_a_segment)                                                                      \
+    X(windows_keep_a_segment)                                                                      \
+    X(removed_by_policies)                                                                         \
+    X(removed_by_age)                                                                              \
+    X(removed_by_bytes)                                                                            \
+    X(removed_by_cap_against_a_policy)                                                             \
+    X(removed_under_a_cursor)                                                                      \
+    X(crash_before_the_bound)                                                                      \
+    X(crash_behind_the_bound)                                                                      \
+    X(kept_while_syncing)                                                                          \
+    X(feed_tells)                                                                                  \
+    X(feed_tells_progress)                                                                         \
+    X(feed_tells_what_was_removed)                                                                 \
+    X(feed_clips_a_range)                                                                          \
+    X(feed_leaves_out)                                                                             \
+    X(feed_waits_for_a_sync)                                                                       \
+    X(feed_crosses_segments)                                                                       \
+    X(feed_goes_live)                                                                              \
+    X(feed_falls_behind)                                                                           \
+    X(feed_is_cut_within_an_event)                                                                 \
+    X(feed_resumes)                                                                                \
+    X(feed_resumes_after_a_restart)                                                                \
+    X(feed_is_refused_as_gone)                                                                     \
+    X(feed_ends_as_gone)                                                                           \
+    X(feed_fails)                                                                                  \
+    X(damaged_batch)                                                                               \
+    X(damaged_header)                                                                              \
+    X(damaged_state)                                                                               \
+    X(damaged_beyond_repair)                                                                       \
+    X(repaired)                                                                                    \
+    X(repair_repeated)                                                                             \
+    X(repair_beyond_the_damage)                                                                    \
+    X(repair_cuts_more)                                                                            \
+    X(crash_in_repair)                                                                             \
+    X(crash_in_repair_that_has_begun)
 
 enum mark {
 #define MARK_ENUM(name) MARK_##name,

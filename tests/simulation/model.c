@@ -537,7 +537,7 @@ void model_answer(struct model *model, const struct model_passage *passage,
 /* Only what is older than the window is forgotten, unless memory is short. */
 void model_check_conflict_floor(struct model *model, uint64_t floor)
 {
-    if (floor == 0 || model->memory_is_short || model->is_retained) {
+    if (floor == 0 || model->memory_is_short || model->is_capped) {
         return;
     }
     /* The window is kept in whole seconds. */
@@ -566,6 +566,28 @@ void model_given(struct model *model, uint64_t version)
     model->given[version] = (struct moment){model->peaks[model->peak_count - 1].us, model->tick};
 }
 
+void model_batch_begins(struct model *model)
+{
+    uint64_t now_us = model->peaks[model->peak_count - 1].us;
+    model->log_us = now_us > model->log_us ? now_us : model->log_us;
+    model->batch++;
+}
+
+const struct ledger_record *model_record_of(const struct model *model, uint64_t version)
+{
+    CHECK(version > 0 && version <= model->given_version);
+    return &model->ledger[model->places[version]];
+}
+
+uint64_t model_batch_end(const struct model *model, uint64_t version)
+{
+    uint64_t batch = model_record_of(model, version)->batch;
+    while (version < model->given_version && model_record_of(model, version + 1)->batch == batch) {
+        version++;
+    }
+    return version;
+}
+
 void model_append(struct model *model, const struct log_record *record, struct model_id *id,
                   const struct model_txn *txn)
 {
@@ -575,18 +597,25 @@ void model_append(struct model *model, const struct log_record *record, struct m
     if (is_commit && now.us < model->given[record->version].us) {
         model->given[record->version] = now; /* the clock went back: so says the log */
     }
+    if (is_commit) {
+        model->places[record->version] = model->ledger_count;
+        model->given_version = record->version;
+    }
     model->ledger[model->ledger_count++] = (struct ledger_record){
         .hash = record_hash(record),
         .version = is_commit ? record->version : 0,
         .id = id,
         .txn = txn,
         .since = is_commit ? model->given[record->version] : now,
+        .timestamp_us = model->log_us,
+        .batch = model->batch,
     };
 }
 
 void model_synced(struct model *model)
 {
     model->ledger_durable = model->ledger_count;
+    model->synced_version = model->given_version;
 }
 
 void model_recovery_begins(struct model *model)
@@ -646,10 +675,36 @@ static void replay_ids(struct model *model)
     model->entered_count = model->ledger_count;
 }
 
-void model_recovered(struct model *model)
+/* That the log begins with this version is what removal may have led to, and what was found. */
+static void check_first_version(struct model *model, uint32_t first, uint64_t first_version)
+{
+    if (first_version < model->first_version[0] || first_version > model->first_version[1]) {
+        model_complain(model,
+                       "the log begins with version %" PRIu64 ", not with one from %" PRIu64
+                       " to %" PRIu64,
+                       first_version, model->first_version[0], model->first_version[1]);
+    }
+    for (uint32_t i = model->ledger_first; i < model->ledger_count; i++) {
+        uint64_t version = model->ledger[i].version;
+        if (version > 0 && (version < first_version) != (i < first)) {
+            model_complain(model, "the log begins with version %" PRIu64 ", and %" PRIu64 " is %s",
+                           first_version, version, i < first ? "gone" : "there");
+            return;
+        }
+    }
+    mark_counts[MARK_old_segments_are_gone] += first > model->ledger_first;
+    model->first_version[0] = model->first_version[1] = first_version;
+    model->ledger_first = first;
+}
+
+void model_recovered(struct model *model, uint64_t first_version)
 {
     uint32_t first = model->ledger_first;
-    while (model->is_retained && first < model->ledger_count && !is_ledger_from(model, first)) {
+    for (uint32_t i = first; i < model->ledger_count; i++) {
+        uint64_t version = model->ledger[i].version;
+        first = version > 0 && version < first_version ? i + 1 : first;
+    }
+    while (first < model->ledger_count && !is_ledger_from(model, first)) {
         first++;
     }
     if (!is_ledger_from(model, first)) {
@@ -660,9 +715,8 @@ void model_recovered(struct model *model)
                        model->ledger_first);
         return;
     }
+    check_first_version(model, first, first_version);
     uint32_t found = first + model->found_count;
-    mark_counts[MARK_old_segments_are_gone] += first > model->ledger_first;
-    model->ledger_first = first;
     if (found > model->ledger_durable) {
         MARK(unacknowledged_batch_survives);
     } else if (model->ledger_count > model->ledger_durable) {
@@ -676,6 +730,33 @@ void model_recovered(struct model *model)
         }
     }
     model->ledger_count = model->ledger_durable = found;
+    model->given_version = model->synced_version = model->last_version;
+    model->log_us = model->found_count == 0 ? 0 : model->ledger[found - 1].timestamp_us;
     model->has_failed = false;
     replay_ids(model);
+}
+
+void model_cut(struct model *model, uint64_t version, uint32_t end, bool is_state_lost)
+{
+    model->ledger_count = 0;
+    memset(model->newest, 0, sizeof model->newest);
+    for (uint32_t i = 0; i < end && model->ledger[i].version <= version; i++) {
+        model->ledger_count = i + 1;
+        if (model->ledger[i].version > 0) {
+            apply_commit(model, model->ledger[i].txn, model->ledger[i].version);
+        }
+    }
+    model->ledger_durable = model->ledger_count;
+    model->last_version = model->given_version = model->synced_version = version;
+    for (uint32_t i = 0; i < model->id_count; i++) {
+        struct model_id *id = &model->ids[i];
+        id->never[0] = id->never[1] = OUTCOME_NONE;
+        id->known_version = id->known_version < version ? id->known_version : version;
+        id->last_version = id->last_version <= version ? id->last_version : 0;
+    }
+    for (uint32_t i = 0; i < MODEL_POLICIES_MAX; i++) {
+        struct model_policy *policy = &model->policies[i];
+        policy->version = policy->version < version ? policy->version : version;
+        policy->is_there = policy->is_there && !is_state_lost;
+    }
 }

@@ -23,6 +23,7 @@ enum {
     MODEL_PROBLEM_BYTES = 512,
     MODEL_PEAKS_MAX = 4096,
     MODEL_UNRELEASED_MAX = 600, /* transactions on their way, but for floods of ids */
+    MODEL_POLICIES_MAX = 5,
 };
 
 struct moment {
@@ -71,7 +72,14 @@ struct ledger_record {
     uint64_t version; /* of a fence: 0 */
     struct model_id *id;
     const struct model_txn *txn;
-    struct moment since; /* when it was resolved */
+    struct moment since;   /* when it was resolved */
+    uint64_t timestamp_us; /* of its batch */
+    uint64_t batch;        /* given to the log together; perhaps in pieces */
+};
+
+struct model_policy {
+    bool is_there;
+    uint64_t version; /* what comes after it is kept */
 };
 
 struct model {
@@ -80,7 +88,7 @@ struct model {
     uint32_t key_count;
     struct commit_config config;
     bool memory_is_short; /* the conflict window may be cut by it */
-    bool is_retained;     /* old segments are removed: both windows may be cut at a restart */
+    bool is_capped;       /* by bytes: both windows may be cut at a restart */
 
     uint64_t last_version; /* answered */
     uint64_t newest[MODEL_KEYS_MAX];
@@ -92,6 +100,11 @@ struct model {
     struct ledger_record ledger[MODEL_LEDGER_MAX];
     uint32_t ledger_count;
     uint32_t ledger_durable;
+    uint32_t places[MODEL_LEDGER_MAX]; /* of versions in the ledger */
+    uint64_t given_version;            /* the last one there */
+    uint64_t synced_version;           /* the last one that is durable */
+    uint64_t log_us;                   /* of the last batch */
+    uint64_t batch;
     uint32_t ledger_first;            /* that recovery has found; those before were removed */
     uint64_t found[MODEL_LEDGER_MAX]; /* by the recovery under way: hashes of records */
     uint32_t found_count;
@@ -101,6 +114,14 @@ struct model {
     struct moment peaks[MODEL_PEAKS_MAX];
     uint32_t peak_count;
     struct moment given[MODEL_LEDGER_MAX]; /* when each version was */
+
+    /* What of the log is kept. Its first version is known, but for a removal that a crash has cut
+     * off: then it is from the first to the second one. */
+    uint64_t first_version[2];
+    struct model_policy policies[MODEL_POLICIES_MAX];
+    bool policy_is_in_doubt; /* a change of one was cut off: it is as before, or as it was to be */
+    uint32_t policy_doubted;
+    struct model_policy policy_to_be;
 
     bool space_was_short;
     bool ids_were_many;
@@ -141,7 +162,8 @@ void model_check_conflict_floor(struct model *model, uint64_t floor);
 /* A transaction was given the version, now. */
 void model_given(struct model *model, uint64_t version);
 
-/* It is given to the log now; then it was synced. */
+/* A batch begins. What is given to the log now; then it was synced. */
+void model_batch_begins(struct model *model);
 void model_append(struct model *model, const struct log_record *record, struct model_id *id,
                   const struct model_txn *txn);
 void model_synced(struct model *model);
@@ -149,7 +171,16 @@ void model_synced(struct model *model);
 /* Recovery: from the beginning, each record in turn, then the end of it. */
 void model_recovery_begins(struct model *model);
 void model_recovered_record(struct model *model, const struct log_record *record);
-void model_recovered(struct model *model);
+void model_recovered(struct model *model, uint64_t first_version);
+
+/* A repair has cut off what comes after `version`, and the ledger from `end` on; policies are lost
+ * with `state`. Nothing that was told of it holds any more. */
+void model_cut(struct model *model, uint64_t version, uint32_t end, bool is_state_lost);
+
+/* What is known of a version that is, or was, in the log. */
+const struct ledger_record *model_record_of(const struct model *model, uint64_t version);
+/* The last version that was given to the log together with it. */
+uint64_t model_batch_end(const struct model *model, uint64_t version);
 
 void model_free(struct model *model);
 

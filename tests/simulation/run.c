@@ -7,7 +7,10 @@
 #include "commit/commit_internal.h"
 #include "commitlog/log_internal.h"
 #include "commitlog/storage_sim.h"
+#include "simulation/damage.h"
+#include "simulation/keeping.h"
 #include "simulation/simulation.h"
+#include "simulation/subscribers.h"
 #include "simulation/workload.h"
 
 #include "base/check.h"
@@ -29,6 +32,8 @@ struct run {
     struct workload workload;
     struct model *model;
     struct storage_sim *sim;
+    struct subscribers *subscribers;
+    struct keeping keeping;
     struct log *log;
     struct commit_service *service;
     struct ticket *queue[QUEUE_MAX]; /* by number modulo QUEUE_MAX */
@@ -37,6 +42,8 @@ struct run {
     unsigned failed_steps;           /* that a failed server still takes */
     bool was_refused_space;
     bool is_draining; /* nothing else goes on */
+    bool is_keeping;  /* the thread of retention, or one that changes a policy, is at work */
+    bool must_end;    /* one of them has failed for good */
     bool verbose;
     bool has_started; /* once */
     bool ids_have_moved;
@@ -71,6 +78,11 @@ static struct ticket *ticket_at(const struct run *run, uint64_t number)
     return run->queue[number % QUEUE_MAX];
 }
 
+static bool due(struct run *run, unsigned every)
+{
+    return every > 0 && random_once_in(&run->random, every);
+}
+
 /* ---- starting ---- */
 
 struct recovery {
@@ -95,14 +107,17 @@ static void visit_record(void *context, const struct log_record *record, uint64_
     }
 }
 
+static struct log_config config_of_log(const struct run *run)
+{
+    return (struct log_config){
+        .segment_bytes = LOG_SEGMENT_BYTES_MIN, .by_hand = true, .retention = run->keeping.config};
+}
+
 /* False: the disk did not let it, or it was wrong. */
 static bool try_start(struct run *run)
 {
-    struct log_config log_config = {.segment_bytes = LOG_SEGMENT_BYTES_MIN,
-                                    .by_hand = true,
-                                    .new_log_id = random_next(&run->random) | 1};
-    log_config.retention.bytes_max = run->workload.profile.log_bytes_max;
-    log_config.retention.now_us = read_clock;
+    struct log_config log_config = config_of_log(run);
+    log_config.new_log_id = random_next(&run->random) | 1;
     struct commit_config config = run->model->config;
     struct log_problem problem;
     uint64_t no_space_before = storage_sim_no_space_count(run->sim);
@@ -133,7 +148,9 @@ static bool try_start(struct run *run)
         return false;
     }
     commit_start(run->service, run->log);
-    model_recovered(run->model);
+    model_recovered(run->model, log_first_version(run->log));
+    keeping_check_policies(&run->keeping, run->log);
+    subscribers_start(run->subscribers, run->log, run->service);
     model_check_conflict_floor(run->model, commit_version_info(run->service).oldest_read_version);
     if (log_last_version(run->log) != run->model->last_version) {
         model_complain(run->model, "recovered up to version %" PRIu64 ", not %" PRIu64,
@@ -286,31 +303,69 @@ static void tell_appends(struct run *run, struct ticket *ticket)
 static void send(struct run *run);
 static void run_stage_in_part(struct run *run, unsigned stage);
 
-/* While the persist stage waits for the disk, the others go on. */
+/* Nobody is writing `state`, who would have to be waited for. */
+static bool state_is_free(struct run *run)
+{
+    if (pthread_mutex_trylock(&run->log->state_lock) != 0) {
+        return false;
+    }
+    log_unlock(&run->log->state_lock);
+    return true;
+}
+
+static void meanwhile(void *context);
+
+static void change_policy(struct run *run)
+{
+    if (run->must_end) {
+        return;
+    }
+    run->is_keeping = true;
+    run->must_end = !keeping_change_policy(&run->keeping, run->log) || run->must_end;
+    run->is_keeping = false;
+}
+
+static void remove_segments(struct run *run)
+{
+    if (run->must_end) {
+        return;
+    }
+    run->is_keeping = true;
+    run->must_end = !keeping_remove(&run->keeping, run->log) || run->must_end;
+    run->is_keeping = false;
+    mark_counts[MARK_removed_under_a_cursor] += subscribers_in_removed_segments(run->subscribers);
+}
+
+/* While one thread waits for the disk, the others go on. */
 static void meanwhile(void *context)
 {
     struct run *run = context;
     if (storage_sim_has_crashed(run->sim) || random_once_in(&run->random, 2)) {
         return;
     }
-    switch (random_less(&run->random, 5)) {
-    case 0:
+    bool is_free = state_is_free(run);
+    uint64_t what = random_less(&run->random, 8);
+    if (what == 0) {
         send(run);
-        break;
-    case 1:
+    } else if (what == 1 && (is_free || run->log->is_taken)) {
         run_stage_in_part(run, STAGE_SEQUENCE);
         mark_counts[MARK_sequenced_while_a_segment_begins] += run->log->is_taken;
-        break;
-    case 2:
+    } else if (what == 2) {
         run_stage_in_part(run, STAGE_RESOLVE);
-        break;
-    case 3:
+    } else if (what == 3) {
         run_stage_in_part(run, STAGE_RELEASE);
-        break;
-    default:
+    } else if (what == 4 && is_free) {
         log_prepare_step(run->log);
         mark_counts[MARK_prepared_while_syncing] += run->log->prepared != NULL;
-        break;
+    } else if (what == 5 && is_free && !run->is_keeping && random_once_in(&run->random, 8)) {
+        if (random_once_in(&run->random, 2)) {
+            change_policy(run);
+        } else {
+            remove_segments(run);
+        }
+        MARK(kept_while_syncing);
+    } else if (what > 5) {
+        subscribers_step(run->subscribers);
     }
 }
 
@@ -330,6 +385,9 @@ static void run_persist(struct run *run, struct commit_request *const *requests,
     struct log_stats before = log_stats(run->log);
     bool appends = false;
     bool conflicts = false;
+    if (!run->model->has_failed) {
+        model_batch_begins(run->model);
+    }
     for (size_t i = 0; i < count && !run->model->has_failed; i++) {
         appends = appends || has_step(requests[i], COMMIT_APPEND, OUTCOME_COMMITTED);
         conflicts = conflicts || has_step(requests[i], COMMIT_DECIDED, OUTCOME_CONFLICT);
@@ -338,9 +396,11 @@ static void run_persist(struct run *run, struct commit_request *const *requests,
     if (!run->is_draining) {
         storage_sim_set_meanwhile(run->sim, meanwhile, run);
     }
+    bool had_room_for_state = run->log->state_spare != NULL;
+    uint64_t no_space_before = storage_sim_no_space_count(run->sim);
     enum err err = commit_persist(run->service, requests, count);
     storage_sim_set_meanwhile(run->sim, NULL, NULL);
-    if (err == OK) {
+    if (err == OK && !storage_sim_has_crashed(run->sim)) {
         model_synced(run->model);
         struct log_stats after = log_stats(run->log);
         mark_counts[MARK_batch_in_pieces] += after.batches > before.batches + 1;
@@ -359,8 +419,11 @@ static void run_persist(struct run *run, struct commit_request *const *requests,
         say(run, "the log failed", 0);
         mark_counts[MARK_conflict_behind_unsynced_write] += appends && conflicts;
         run->failed_steps = (unsigned)random_less(&run->random, 30);
-        /* Removing old segments may have failed before, half way. */
-        if (!storage_sim_has_failed(run->sim) && !run->log->state_unknown) {
+        /* Removing old segments may have failed before, half way; or the room for the next `state`
+         * could not be made again after it was used for a policy, and there is none now. */
+        bool has_no_room =
+            !had_room_for_state && storage_sim_no_space_count(run->sim) > no_space_before;
+        if (!storage_sim_has_failed(run->sim) && !run->log->state_unknown && !has_no_room) {
             model_complain(run->model, "the log failed, and nothing has made it fail");
         }
     }
@@ -428,6 +491,7 @@ static void run_stage_in_part(struct run *run, unsigned stage)
 
 static void close_server(struct run *run)
 {
+    subscribers_stop(run->subscribers);
     if (run->log != NULL) {
         log_close(run->log);
         run->log = NULL;
@@ -451,6 +515,7 @@ static void restart(struct run *run, enum storage_sim_end end)
     }
     close_server(run);
     storage_sim_restart(run->sim, end);
+    run->must_end = false;
     run->restarts++;
     say(run, end == STORAGE_SIM_POWER_LOSS ? "power loss, restart" : "restart", run->restarts);
     start(run);
@@ -474,6 +539,19 @@ static void drain(struct run *run)
     run->is_draining = false;
 }
 
+/* The disk damages what it had kept, and somebody repairs the log. */
+static void damage_log(struct run *run)
+{
+    const struct log_config config = config_of_log(run);
+    const struct damage damage = {
+        .random = &run->random, .model = run->model, .sim = run->sim, .config = &config};
+    uint64_t version;
+    if (damage_and_repair(&damage, &version)) {
+        subscribers_forget(run->subscribers, version);
+        say(run, "damaged, and repaired up to version", version);
+    }
+}
+
 static void end_gracefully(struct run *run)
 {
     drain(run);
@@ -492,15 +570,13 @@ static void end_gracefully(struct run *run)
     storage_sim_restart(run->sim, STORAGE_SIM_PROCESS_ENDS);
     run->restarts++;
     say(run, "graceful restart", run->restarts);
+    if (!run->model->has_failed && !run->must_end && due(run, run->workload.profile.damage_every)) {
+        damage_log(run);
+    }
     start(run);
 }
 
 /* ---- other things that happen ---- */
-
-static bool due(struct run *run, unsigned every)
-{
-    return every > 0 && random_once_in(&run->random, every);
-}
 
 static void jump(struct run *run)
 {
@@ -571,10 +647,16 @@ static void take_step(struct run *run)
         log_prepare_step(run->log);
         mark_counts[MARK_crash_in_preparing] += storage_sim_has_crashed(run->sim);
     } else {
-        uint64_t before = log_first_version(run->log);
-        (void)log_retain(run->log);
-        mark_counts[MARK_old_segments_are_removed] += log_first_version(run->log) > before;
+        storage_sim_set_meanwhile(run->sim, meanwhile, run);
+        remove_segments(run);
+        storage_sim_set_meanwhile(run->sim, NULL, NULL);
     }
+    if (due(run, profile->policy_every) && !storage_sim_has_crashed(run->sim)) {
+        storage_sim_set_meanwhile(run->sim, meanwhile, run);
+        change_policy(run);
+        storage_sim_set_meanwhile(run->sim, NULL, NULL);
+    }
+    subscribers_step(run->subscribers);
     if (due(run, profile->jump_every)) {
         jump(run);
     }
@@ -589,13 +671,19 @@ static void take_step(struct run *run)
     }
     if (storage_sim_has_crashed(run->sim)) {
         crash(run);
-    } else if (run->model->has_failed && run->failed_steps-- == 0) {
+    } else if (run->must_end || (run->model->has_failed && run->failed_steps-- == 0)) {
         drain(run);
-        restart(run, random_once_in(&run->random, 2) ? STORAGE_SIM_POWER_LOSS
-                                                     : STORAGE_SIM_PROCESS_ENDS);
-    } else if (!run->model->has_failed && due(run, profile->restart_every)) {
+        crash(run);
+    } else if (!run->model->has_failed && !run->must_end && due(run, profile->restart_every)) {
         end_gracefully(run);
     }
+}
+
+static uint64_t window_sec(const struct profile *profile)
+{
+    return profile->request_id_window_sec > profile->conflict_window_sec
+               ? profile->request_id_window_sec
+               : profile->conflict_window_sec;
 }
 
 static void init(struct run *run, uint64_t seed, bool verbose)
@@ -613,10 +701,21 @@ static void init(struct run *run, uint64_t seed, bool verbose)
         .request_id_count_max = REQUEST_IDS_COUNT_MIN,
         .now_us = read_clock,
     };
-    run->model->is_retained = profile.log_bytes_max > 0;
+    run->model->is_capped = profile.log_bytes_max > 0;
+    run->model->first_version[0] = run->model->first_version[1] = 1;
     run->model->memory_is_short = profile.key_bytes_max > 100;
     CHECK(storage_sim_open(random_next(&run->random), &run->sim) == OK);
     workload_init(&run->workload, &run->random, run->model, &profile);
+    run->subscribers =
+        subscribers_open(&run->random, run->model, run->sim, profile.subscriber_count);
+    run->keeping = (struct keeping){.random = &run->random, .model = run->model, .sim = run->sim};
+    run->keeping.config = (struct log_retention_config){
+        .age_us_max = profile.log_age_sec * UINT64_C(1000000),
+        .bytes_max = profile.log_bytes_max,
+        .windows_us = window_sec(&profile) * UINT64_C(1000000),
+        .policies_max = profile.policies_max,
+        .now_us = read_clock,
+    };
     set_clock(run, START_US);
 }
 
@@ -626,6 +725,7 @@ static void deinit(struct run *run)
         ticket_free(ticket_at(run, i));
     }
     close_server(run);
+    subscribers_close(run->subscribers);
     storage_sim_close(run->sim);
     workload_deinit(&run->workload);
     model_free(run->model);
@@ -649,6 +749,7 @@ void simulation_run(uint64_t seed, unsigned steps, bool verbose, struct simulati
         .good = model->problem[0] == '\0',
         .trace = XXH3_64bits_withSeed(&run.trace, sizeof run.trace, storage_sim_trace(run.sim)),
         .answers = run.answers,
+        .events = subscribers_events(run.subscribers),
         .restarts = run.restarts,
     };
     if (!out->good) {

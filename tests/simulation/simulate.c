@@ -108,6 +108,7 @@ int main(int argc, char **argv)
     }
     (void)signal(SIGABRT, on_abort);
     uint64_t answers = 0;
+    uint64_t events = 0;
     uint64_t restarts = 0;
     bool on_terminal = isatty(STDOUT_FILENO) != 0;
     for (uint64_t i = 0; i < options.count; i++) {
@@ -115,6 +116,7 @@ int main(int argc, char **argv)
         prepare_last_words(options.seed + i);
         simulation_run(options.seed + i, options.steps, options.verbose, &result);
         answers += result.answers;
+        events += result.events;
         restarts += result.restarts;
         if (!result.good) {
             print_problem(options.seed + i, &result);
@@ -127,8 +129,10 @@ int main(int argc, char **argv)
         }
     }
     (void)printf("%ssimulated %" PRIu64 " seeds from %" PRIu64 ": %" PRIu64 " answers, %" PRIu64
-                 " restarts\n",
-                 on_terminal ? "\r" : "", options.count, options.seed, answers, restarts);
+                 " commits, %" PRIu64 " events of feeds, %" PRIu64 " restarts, %" PRIu64
+                 " repairs\n",
+                 on_terminal ? "\r" : "", options.count, options.seed, answers,
+                 mark_counts[MARK_committed], events, restarts, mark_counts[MARK_repaired]);
     unsigned missing = print_marks();
     return missing > 0 && options.count >= COUNT_FOR_MARKS ? 1 : 0;
 }

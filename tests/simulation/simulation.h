@@ -23,6 +23,7 @@ struct simulation_result {
     char problem[SIMULATION_PROBLEM_BYTES]; /* what was wrong, and at which step */
     uint64_t trace;                         /* a hash of all calls of the disk and all answers */
     uint64_t answers;
+    uint64_t events; /* told to subscribers */
     uint64_t restarts;
 };
 

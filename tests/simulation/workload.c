@@ -43,7 +43,11 @@ struct profile profile_draw(struct random *random)
         .crash_every = random_once_in(random, 4) ? 0 : either(random, 40, 300),
         .failure_every = either(random, 0, 150),
         .restart_every = either(random, 0, 300),
+        .damage_every = either(random, 0, 3),
         .shortage_every = random_once_in(random, 3) ? 80 : 0,
+        .subscriber_count = either(random, 0, between(random, 1, 5)),
+        .policy_every = either(random, 0, either(random, 15, 100)),
+        .policies_max = between(random, 1, MODEL_POLICIES_MAX),
         .log_bytes_max = random_once_in(random, 3) ? 3 * LOG_SEGMENT_BYTES_MIN : 0,
         .request_id_window_sec = either(random, between(random, 1, 5), 60),
         .conflict_window_sec = either(random, between(random, 1, 5), 60),
@@ -53,6 +57,10 @@ struct profile profile_draw(struct random *random)
         /* Segments of nothing but fences. */
         profile.question_percent = 99;
         profile.question_max = 300;
+    }
+    if (random_once_in(random, 3)) {
+        profile.log_age_sec = profile.request_id_window_sec + profile.conflict_window_sec +
+                              either(random, 0, between(random, 1, 60));
     }
     if (long_keys) {
         profile.key_count = MODEL_KEYS_MAX - 1;

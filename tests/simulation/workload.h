@@ -27,8 +27,13 @@ struct profile {
     unsigned crash_every;     /* steps; 0: never */
     unsigned failure_every;   /* steps; 0: never */
     unsigned restart_every;   /* steps; 0: never */
+    unsigned damage_every;    /* of these restarts; 0: never */
     unsigned shortage_every;  /* steps; 0: there is always space */
-    uint64_t log_bytes_max;   /* beyond it old segments are removed; 0: never */
+    unsigned subscriber_count;
+    unsigned policy_every;  /* steps; 0: never */
+    uint32_t policies_max;  /* at once */
+    uint64_t log_bytes_max; /* beyond it old segments are removed; 0: never */
+    uint32_t log_age_sec;   /* likewise; not below the windows */
     uint32_t request_id_window_sec;
     uint32_t conflict_window_sec;
     uint64_t conflict_bytes_max;

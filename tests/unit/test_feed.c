@@ -286,6 +286,72 @@ static void test_cursor_finds_what_is_gone_and_what_is_damaged(void **state)
     fixture->storage->operations->close(fixture->storage, file);
 }
 
+/* All that is durable; nothing of it is gone. */
+static void tell_all(struct fixture *fixture, struct feed_encoder *encoder)
+{
+    size_t size;
+    enum feed_step step;
+    do {
+        step = feed_encoder_run(encoder, fixture->reader, fixture->version, fixture->out, OUT_BYTES,
+                                &size);
+    } while (step == FEED_MORE || step == FEED_BATCH);
+    assert_int_equal(step, FEED_END);
+    assert_int_equal(encoder->position.version, fixture->version);
+}
+
+/* Removes what is before the newest segment. No reader has a file open afterwards. */
+static void remove_old_segments(struct fixture *fixture)
+{
+    char name[STORAGE_NAME_BYTES];
+    struct storage_file *file;
+    log_cursor_reader_close(fixture->reader);
+    assert_int_equal(log_cursor_reader_open(fixture->log, &fixture->reader), OK);
+    assert_int_equal(log_policy_put(fixture->log, BYTES("p"), fixture->version), OK);
+    while (log_stats(fixture->log).segments > 1) {
+        (void)usleep(1000); /* the helper thread removes them */
+    }
+    log_segment_name(1, 0, name);
+    while (fixture->storage->operations->open(fixture->storage, name, false, &file) == OK) {
+        fixture->storage->operations->close(fixture->storage, file);
+        (void)usleep(1000);
+    }
+}
+
+/* Slow clients: when they go on, their segment has been removed, and what they want has not. One
+ * stands at its end, one before a fence at its end, one on the way to what it asked for. */
+static void test_a_feed_goes_on_when_only_what_it_has_told_was_removed(void **state)
+{
+    struct fixture *fixture = *state;
+    static char value[50000];
+    enum { AT_END, BEFORE_FENCE, ON_THE_WAY, CLIENTS };
+    struct feed_encoder clients[CLIENTS] = {0};
+    struct feed_position beginning;
+    size_t size;
+    assert_true(feed_position_open(fixture->reader, 0, &beginning));
+    do {
+        for (unsigned i = 0; i < CLIENTS; i++) {
+            clients[i].position = beginning;
+        }
+        tell_all(fixture, &clients[AT_END]);
+        while (clients[BEFORE_FENCE].position.version < fixture->version) {
+            (void)feed_encoder_run(&clients[BEFORE_FENCE], fixture->reader, fixture->version,
+                                   fixture->out, FEED_PART_BYTES_MAX, &size);
+        }
+        clients[ON_THE_WAY].position.version = fixture->version;
+        append_write(fixture, BYTES("k"), bytes_of(value, sizeof value));
+        append_fence(fixture);
+        sync_log(fixture);
+    } while (log_stats(fixture->log).segments == 1);
+    assert_int_equal(clients[AT_END].position.phase, FEED_AT_BATCH);
+    assert_int_equal(clients[BEFORE_FENCE].position.phase, FEED_AT_RECORD);
+    remove_old_segments(fixture);
+    for (unsigned i = 0; i < CLIENTS; i++) {
+        assert_int_equal(clients[i].position.cursor.place.segment, 0);
+        tell_all(fixture, &clients[i]);
+        feed_encoder_deinit(&clients[i]);
+    }
+}
+
 /* Fills so many segments with nothing but fences, and goes on in the next one. */
 static void fill_with_fences(struct fixture *fixture, uint64_t segments)
 {
@@ -716,6 +782,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_cursor_crosses_segments, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_cursor_finds_what_is_gone_and_what_is_damaged, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(test_a_feed_goes_on_when_only_what_it_has_told_was_removed,
+                                        set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_cursor_waits_over_segments_of_fences, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_cursor_skips_removed_segments_of_fences, set_up,

@@ -15,7 +15,7 @@
 
 #include <cmocka.h>
 
-enum { STEPS = 1500, FIXED_COUNT = 150, FRESH_COUNT = 100 };
+enum { STEPS = 1500, FIXED_COUNT = 150, FRESH_COUNT = 50 };
 
 static uint64_t first_seed;
 static uint64_t count = FRESH_COUNT;
