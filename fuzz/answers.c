@@ -140,7 +140,8 @@ static bool take_answer(struct bytes *rest, bool ended, enum http_method method,
     out->head = bytes_of(start, (size_t)(rest->data - start));
     /* For want of memory a refusal may be written before the method is known; nothing follows. */
     bool is_unseen = out->status == 503 && out->closes && rest->size > 0;
-    if ((method == HTTP_HEAD && !is_unseen) || out->status < 200 || out->status == 204 || out->status == 304) {
+    if ((method == HTTP_HEAD && !is_unseen) || out->status < 200 || out->status == 204 ||
+        out->status == 304) {
         CHECK(out->status >= 200 || end == BODY_BY_CLOSE);
         end = BODY_NONE;
     }

@@ -4,7 +4,9 @@
  * client at the other end of a socket sends a stream of pipelined requests, once in one piece and
  * once as the first bytes of the input say.
  *
- * Covers: src/engine/answer.c src/engine/deadline.c src/engine/exchange.c src/engine/output.c src/engine/poller.c src/engine/receive.c src/engine/serve.c src/engine/stream.c src/http/response.c src/http/problem.c src/http/router.c
+ * Covers: src/engine/answer.c src/engine/deadline.c src/engine/exchange.c src/engine/output.c
+ * src/engine/poller.c src/engine/receive.c src/engine/serve.c src/engine/stream.c
+ * src/http/response.c src/http/problem.c src/http/router.c
  *
  * What must be so:
  *  1. Answers are well formed, as many as the parser finds requests, up to one that says that it is
