@@ -32,14 +32,14 @@
 enum {
     STEPS = 8,
     CHOICE_BYTES = 1 + STEPS, /* the first byte: enum ending and more; the next: steps */
-    STREAM_BYTES_MAX = 1536,
+    STREAM_BYTES_MAX = 6000,  /* more than the first buffer of a connection takes */
     RECEIVED_BYTES_MAX = 4 << 20,
     BODY_BYTES_MAX = 700,
     LARGE_BYTES = 10000, /* more than is copied behind its head */
-    PULLS_MAX = 6,
+    PULLS_MAX = 4,
     MEMORY_BYTES = 1 << 24,
     SETTLE_ROUNDS_MAX = 10000,
-    END_ROUNDS_MAX = 200,
+    END_ROUNDS_MAX = 2000,
 };
 
 enum ending {
@@ -56,8 +56,8 @@ enum ending {
 /* What a step does after its piece; bits. */
 enum { STEP_SERVE = 0x10, STEP_READ = 0x20, STEP_STAGES = 0x40, STEP_WAKE = 0x80 };
 
-static const uint16_t piece_bytes[16] = {0,  1,  2,  3,  4,   6,   9,   14,
-                                         21, 33, 50, 77, 120, 190, 400, STREAM_BYTES_MAX};
+static const uint16_t piece_bytes[16] = {0,  1,  2,  3,   4,   6,   9,    14,
+                                         21, 33, 50, 100, 250, 700, 3100, STREAM_BYTES_MAX};
 
 /* ---- clocks ---- */
 
@@ -235,7 +235,7 @@ static void make_server(void)
     core.config = (struct server_config){.max_connections = 2,
                                          .memory_limit_bytes = MEMORY_BYTES,
                                          .stream_buffer_bytes = STREAM_ROOM_BYTES_MIN};
-    core.parser_limits.header_bytes_max = 512;
+    core.parser_limits.header_bytes_max = 5000;
     core.timeouts.keepalive_ms = 6000;
     core.timeouts.request_ms = 9000;
     core.timeouts.write_ms = 8000;
@@ -590,6 +590,11 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t room, unsigned
 
 #define HOST " HTTP/1.1\r\nHost: a\r\n"
 
+#define HEADER_50 "X: 3456789 123456789 123456789 123456789 12345678\r\n"
+#define HEADER_500                                                                                 \
+    HEADER_50 HEADER_50 HEADER_50 HEADER_50 HEADER_50 HEADER_50 HEADER_50 HEADER_50 HEADER_50      \
+        HEADER_50
+
 static const char *const requests[] = {
     "GET /e" HOST "\r\n",
     "GET /e HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
@@ -614,6 +619,7 @@ static const char *const requests[] = {
     "OPTIONS /p" HOST "Connection: close\r\n\r\n",
     "DELETE /e" HOST "Content-Length: 3\r\n\r\nabc",
     "GET /none" HOST "\r\n",
+    "GET /e" HOST HEADER_500 HEADER_500 "\r\n",
     "\r\n",
 };
 
