@@ -2,7 +2,7 @@
 /*
  * The engine's own poller, state machine, streams and pipelines, step by step on one thread: a
  * client at the other end of a socket sends a stream of pipelined requests, once in one piece and
- * once as the first bytes of the input say.
+ * once as the first bytes of the input say, perhaps with a bystander that sends the same.
  *
  * Covers: src/engine/answer.c src/engine/deadline.c src/engine/exchange.c src/engine/output.c
  * src/engine/poller.c src/engine/receive.c src/engine/serve.c src/engine/stream.c
@@ -41,6 +41,9 @@ enum {
     SETTLE_ROUNDS_MAX = 10000,
     END_ROUNDS_MAX = 2000,
 };
+
+/* Bits of the first byte beside its ending; the upper four are the memory of ENDING_MEMORY. */
+enum { CHOICE_ENDINGS = 7, CHOICE_DEAF = 8, CHOICE_BYSTANDER = 0x10 };
 
 enum ending {
     ENDING_SHUTDOWN, /* the client shuts down its side and reads to the end */
@@ -352,7 +355,8 @@ struct client {
     size_t received_bytes;
 };
 
-static char received[2][RECEIVED_BYTES_MAX];
+static char received[3][RECEIVED_BYTES_MAX];
+static struct client bystander = {.fd = -1};
 
 static void client_open(struct client *client, char *buffer, bool narrow)
 {
@@ -401,6 +405,9 @@ static void serve(struct client *client, bool stages)
         worked = stages && pipeline_step(core.pipelines[0]);
         if (!client->is_deaf && client->fd >= 0) {
             client_read(client);
+        }
+        if (bystander.fd >= 0) {
+            client_read(&bystander);
         }
     }
 }
@@ -493,6 +500,7 @@ static void run_end(struct client *client, enum ending ending)
         return;
     case ENDING_DRAIN:
         poller_ask(&poller, POLLER_DRAIN);
+        serve(client, true);
         break;
     case ENDING_SHUTDOWN:
     case ENDING_SHUTDOWN_TOO:
@@ -517,6 +525,11 @@ static void run(struct client *client, struct bytes stream, const uint8_t *steps
     run_end(client, ending);
     client_leave(client);
     serve(client, true);
+    if (bystander.fd >= 0) {
+        run_end(&bystander, ENDING_SHUTDOWN);
+        client_leave(&bystander);
+        serve(client, true);
+    }
     poller.draining = false;
     check_nothing_left();
 }
@@ -685,7 +698,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         make_server();
     }
     struct bytes stream = bytes_of((const char *)data + CHOICE_BYTES, size - CHOICE_BYTES);
-    enum ending ending = (enum ending)(data[0] & 7);
+    enum ending ending = (enum ending)(data[0] & CHOICE_ENDINGS);
     bool is_disturbed = ending > ENDING_SHUTDOWN_THREE;
     expect(stream);
 
@@ -697,13 +710,23 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (ending == ENDING_MEMORY) {
         core.budget.limit_bytes = (uint64_t)(1 + (data[0] >> 4)) << 12;
     }
-    client_open(&client, received[1], (data[0] & 8) != 0);
-    client.is_deaf = (data[0] & 8) != 0;
+    bool has_bystander = (data[0] & CHOICE_BYSTANDER) != 0;
+    if (has_bystander) {
+        client_open(&bystander, received[2], false);
+        client_send(&bystander, stream);
+    }
+    client_open(&client, received[1], (data[0] & CHOICE_DEAF) != 0);
+    client.is_deaf = (data[0] & CHOICE_DEAF) != 0;
     run(&client, stream, data + 1, ending);
     core.budget.limit_bytes = MEMORY_BYTES;
     answers_split(&split, client.received, client.received_bytes, ending != ENDING_LEAVE,
                   method_of);
     check_expected(&split, false);
     check_same(&whole, &split, is_disturbed || may_be_cut());
+    if (has_bystander) {
+        answers_split(&split, bystander.received, bystander.received_bytes, true, method_of);
+        check_expected(&split, false);
+        check_same(&whole, &split, (is_disturbed && ending != ENDING_LEAVE) || may_be_cut());
+    }
     return 0;
 }
