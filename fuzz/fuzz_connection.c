@@ -21,7 +21,7 @@
 #include "base/check.h"
 #include "engine/output.h"
 #include "engine/pipeline_internal.h"
-#include "engine/poller.h"
+#include "engine/stream.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -71,6 +71,7 @@ int64_t __wrap_clock_realtime_sec(void);
 
 uint64_t __wrap_clock_monotonic_ns(void)
 {
+    now_ns += 1000; /* so that what costs time seems to */
     return now_ns;
 }
 
@@ -138,11 +139,14 @@ static enum stream_step pull(struct stream_source *source, char *out, size_t roo
 {
     struct script *script = (struct script *)(void *)source;
     (void)draining;
+    CHECK(room >= STREAM_ROOM_BYTES_MIN);
     if (script->at == script->steps.size || script->at == PULLS_MAX) {
         return STREAM_END;
     }
     char step = script->steps.data[script->at++];
-    *size = step == 'f' ? room : step == 'w' ? 0 : (size_t)(unsigned char)step % 32;
+    *size = step == 'f'   ? (size_t)STREAM_ROOM_BYTES_MIN
+            : step == 'w' ? 0
+                          : (size_t)(unsigned char)step % 32;
     memset(out, step, *size);
     *wait_ms = step == 'W' ? 7 : 0;
     return step == 'a'                  ? STREAM_ABORT
@@ -267,7 +271,8 @@ static void check_nothing_left(void)
 {
     CHECK(core.connections == 0 && open_streams == 0);
     CHECK(core.budget.used_bytes == 0);
-    CHECK(poller.streams == NULL && poller.stream_count == 0 && poller.sweep_left == 0);
+    CHECK(poller.streams_waiting.next == &poller.streams_waiting && poller.stream_count == 0);
+    CHECK(!stream_is_any_due(&poller));
     CHECK(poller.ready_first == NULL && poller.inbox == NULL);
     CHECK(pipeline_occupancy(core.pipelines[0]) == 0);
 }
@@ -391,7 +396,7 @@ static bool server_is_busy(void)
 {
     struct pollfd events = {.fd = poller.epoll_fd, .events = POLLIN};
     return poller.ready_first != NULL || poller.inbox != NULL || poller.asked != 0 ||
-           poller.sweep_left > 0 || poll(&events, 1, 0) > 0;
+           stream_is_any_due(&poller) || poll(&events, 1, 0) > 0;
 }
 
 /* Until there is nothing left to do without the client or time. */
