@@ -2,6 +2,8 @@
 /*
  * Any bytes as a configuration file. Either there is at least one mistake in words, or the settings
  * are within their ranges and, printed, read back to the same ones.
+ *
+ * Covers: src/weaseldb/config.c src/weaseldb/config_keys.c src/weaseldb/toml.cpp
  */
 #include "base/check.h"
 #include "weaseldb/config.h"

@@ -3,6 +3,8 @@
  * Fuzzes the parser with streams of requests: the first byte chooses a limit for heads, the next
  * two how the stream is split. Fed whole and split, it must say the same; and whatever it takes for
  * a request must be one by an oracle of its own, which reads the bytes again in the plainest way.
+ *
+ * Covers: src/http/parser.c src/http/head.c
  */
 #include "base/check.h"
 #include "http/parser.h"

@@ -181,18 +181,24 @@ static void service_run(void *argument)
     chunk_pool_deinit(&self->pool);
 }
 
-enum err pipeline_start(struct pipeline *pipeline)
+static void service_init(struct pipeline *pipeline, unsigned index)
 {
+    struct service_thread *thread = &pipeline->threads[index];
     size_t core_bytes_max = pipeline->core->cache_bytes_max;
     size_t cache_bytes_max =
         core_bytes_max < SERVICE_CACHE_BYTES ? core_bytes_max : SERVICE_CACHE_BYTES;
+    thread->pipeline = pipeline;
+    thread->stages = stage_chain_thread(pipeline->chain, index);
+    thread->cells = metrics_cells_open(pipeline->core->metrics);
+    chunk_pool_init(&thread->pool, &pipeline->core->budget, cache_bytes_max);
+}
+
+enum err pipeline_start(struct pipeline *pipeline)
+{
     for (unsigned i = 0; i < pipeline->thread_count; i++) {
         struct service_thread *thread = &pipeline->threads[i];
         char name[64];
-        thread->pipeline = pipeline;
-        thread->stages = stage_chain_thread(pipeline->chain, i);
-        thread->cells = metrics_cells_open(pipeline->core->metrics);
-        chunk_pool_init(&thread->pool, &pipeline->core->budget, cache_bytes_max);
+        service_init(pipeline, i);
         unsigned stage = stage_thread_first_stage(thread->stages);
         (void)snprintf(name, sizeof name, "%.15s", pipeline->stages[stage].config.name);
         if (thread_start(&thread->thread, name, ROLE_SERVICE, service_run, thread) != OK) {
@@ -201,6 +207,24 @@ enum err pipeline_start(struct pipeline *pipeline)
         thread->started = true;
     }
     return OK;
+}
+
+bool pipeline_step(struct pipeline *pipeline)
+{
+    enum thread_role role = thread_role_own;
+    bool worked = false;
+    thread_role_set(ROLE_SERVICE);
+    for (unsigned i = 0; i < pipeline->thread_count; i++) {
+        CHECK(!pipeline->threads[i].started);
+        if (pipeline->threads[i].stages == NULL) {
+            service_init(pipeline, i);
+        }
+        self = &pipeline->threads[i];
+        worked |= stage_thread_step(self->stages);
+    }
+    self = NULL;
+    thread_role_set(role);
+    return worked;
 }
 
 void pipeline_stop(struct pipeline *pipeline)

@@ -13,6 +13,10 @@ enum err pipeline_open(struct engine_core *core, const struct pipeline_config *c
                        unsigned index, struct pipeline **out_pipeline) WARN_UNUSED;
 enum err pipeline_start(struct pipeline *pipeline) WARN_UNUSED;
 
+/* Without pipeline_start(): runs what is ready on the thread of the caller, a fuzzer. False:
+ * nothing was. */
+bool pipeline_step(struct pipeline *pipeline);
+
 /* Any thread. No claim succeeds from now on; the threads finish what was published, then end. */
 void pipeline_stop(struct pipeline *pipeline);
 

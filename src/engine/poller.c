@@ -562,11 +562,11 @@ static void look_at_clocks(struct poller *poller)
     }
 }
 
-/* Waits for events; see "Sleeping" above. */
-static int sleep_for_events(struct poller *poller, struct epoll_event *events)
+/* Waits for events, if it may; see "Sleeping" above. */
+static int sleep_for_events(struct poller *poller, bool may_sleep, struct epoll_event *events)
 {
     int wait_ms = 0;
-    if (list_is_empty(&poller->ready) && list_is_empty(&poller->streams_due)) {
+    if (may_sleep && list_is_empty(&poller->ready) && list_is_empty(&poller->streams_due)) {
         wait_ms = deadline_wait_ms(&poller->wheel, poller->now_ms);
         if (memory_budget_is_short(&poller->core->budget) && wait_ms > POLLER_SHED_MS) {
             wait_ms = POLLER_SHED_MS;
@@ -584,36 +584,40 @@ static int sleep_for_events(struct poller *poller, struct epoll_event *events)
     return count;
 }
 
+bool poller_step(struct poller *poller, bool may_sleep)
+{
+    struct epoll_event events[POLLER_EVENTS_MAX];
+    int count = sleep_for_events(poller, may_sleep, events);
+    look_at_clocks(poller);
+    uint64_t begin_ns = poller->now_ns;
+    poller->turns = 0;
+    for (int i = 0; i < count; i++) {
+        if (events[i].data.u64 != DOORBELL) {
+            handle_event(poller, &events[i]);
+        }
+    }
+    handle_inbox(poller);
+    handle_ready(poller);
+    handle_deadlines(poller);
+    shed_slow(poller);
+    bool go_on = handle_asked(poller);
+    /* Last, since each of the above may dispatch or close. */
+    wake_pipelines(poller);
+    turn_streams(poller, begin_ns);
+    free_closed(poller);
+    poller_settle(poller);
+    if (!list_is_empty(&poller->ready)) {
+        /* There is no end to this work: a stage on the same core, which does not interrupt
+         * (docs/decisions/0011), would wait for the end of our time slice. */
+        (void)sched_yield();
+    }
+    return go_on;
+}
+
 static void poller_run(void *argument)
 {
     struct poller *poller = argument;
-    struct epoll_event events[POLLER_EVENTS_MAX];
-    bool go_on = true;
-    while (go_on) {
-        int count = sleep_for_events(poller, events);
-        look_at_clocks(poller);
-        uint64_t begin_ns = poller->now_ns;
-        poller->turns = 0;
-        for (int i = 0; i < count; i++) {
-            if (events[i].data.u64 != DOORBELL) {
-                handle_event(poller, &events[i]);
-            }
-        }
-        handle_inbox(poller);
-        handle_ready(poller);
-        handle_deadlines(poller);
-        shed_slow(poller);
-        go_on = handle_asked(poller);
-        /* Last, since each of the above may dispatch or close. */
-        wake_pipelines(poller);
-        turn_streams(poller, begin_ns);
-        free_closed(poller);
-        poller_settle(poller);
-        if (!list_is_empty(&poller->ready)) {
-            /* There is no end to this work: a stage on the same core, which does not interrupt
-             * (docs/decisions/0011), would wait for the end of our time slice. */
-            (void)sched_yield();
-        }
+    while (poller_step(poller, true)) {
     }
     close_all(poller);
     poller_settle(poller);

@@ -110,6 +110,10 @@ enum err poller_init(struct poller *poller, struct engine_core *core, unsigned i
                      uint32_t conn_slots) WARN_UNUSED;
 enum err poller_start(struct poller *poller) WARN_UNUSED;
 
+/* One round of its thread, which without poller_start() is whoever calls this: a fuzzer. False: it
+ * was asked to stop. */
+bool poller_step(struct poller *poller, bool may_sleep);
+
 /* After its thread has ended. */
 void poller_deinit(struct poller *poller);
 

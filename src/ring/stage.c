@@ -235,7 +235,7 @@ static bool lane_run(struct stage_lane *lane)
     return true;
 }
 
-static bool thread_run_lanes(struct stage_thread *thread)
+bool stage_thread_step(struct stage_thread *thread)
 {
     bool worked = false;
     for (unsigned i = 0; i < thread->lane_count; i++) {
@@ -305,7 +305,7 @@ void stage_thread_run(struct stage_thread *thread)
         if (!worked) {
             thread_wait(thread);
         }
-        worked = thread_run_lanes(thread);
+        worked = stage_thread_step(thread);
     }
     for (unsigned i = 0; i < thread->lane_count; i++) {
         wait_wake_all(thread->lanes[i].wakes, thread->lanes[i].wake_count);

@@ -72,6 +72,9 @@ struct stage_thread *stage_chain_thread(struct stage_chain *chain, unsigned inde
 /* Runs the thread's lanes until the ring is closed and all they have to do is done. Once only. */
 void stage_thread_run(struct stage_thread *thread);
 
+/* One round of that: lets each lane handle what is ready, without sleeping. False: nothing was. */
+bool stage_thread_step(struct stage_thread *thread);
+
 /* The stage of the thread's first lane, e.g. for the thread's name. */
 unsigned stage_thread_first_stage(const struct stage_thread *thread);
 
