@@ -174,6 +174,12 @@ static void start(struct run *run)
             storage_sim_fail_at(run->sim, STORAGE_SIM_CALLS, 1 + random_less(&run->random, 25),
                                 EIO);
         }
+        if (tries == 0 && run->workload.profile.shortage_every > 0 &&
+            random_once_in(&run->random, 20)) {
+            run->model->space_was_short = true;
+            storage_sim_set_space(run->sim, storage_sim_used_bytes(run->sim) +
+                                                random_less(&run->random, 16 << 10));
+        }
         if (try_start(run)) {
             return;
         }
