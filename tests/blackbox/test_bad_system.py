@@ -8,6 +8,7 @@ import os
 import pathlib
 import random
 import subprocess
+import time
 
 import pytest
 
@@ -216,6 +217,7 @@ def rested(server):
     last = [None]
 
     def steady():
+        time.sleep(0.05)  # for the end of the connection that the last look has made
         now = levels(server)
         last[0], before = now, last[0]
         return now == before and now
