@@ -281,7 +281,6 @@ void poller_settle(struct poller *poller)
 static void take_turn(struct poller *poller, struct conn *conn)
 {
     poller->turns++;
-    conn_unlist(conn);
     serve_turn(poller, conn);
     turn_over(poller, conn);
 }

@@ -522,6 +522,7 @@ void serve_turn(struct poller *poller, struct conn *conn)
 {
     CHECK(poller->output_size == 0);
     CHECK(conn->state != CONN_AWAY);
+    conn_unlist(conn); /* its turn has come, whoever gives it */
     if (!output_is_pending(conn) || resume_output(poller, conn)) {
         turn_go_on(poller, conn);
     }

@@ -1,5 +1,6 @@
 """Start, stop, reload, sockets of every kind."""
 
+import contextlib
 import os
 import re
 import signal
@@ -51,6 +52,20 @@ def test_sigterm_under_load_answers_all_that_was_read():
             thread.join()
         assert not faults, faults
         assert goodbyes[0] == 24
+
+
+def test_sigterm_under_a_flood_through_a_stage_ends_well():
+    """Connections that have had their share get a turn out of their order then, and may be lent in it."""
+    burst = (wire.request("/hello") * 60 + wire.request("/slow")) * 10
+    for _ in range(10):
+        with wire.testserver("--network-threads", 1) as server:
+            with contextlib.ExitStack() as stack:
+                for connection in [stack.enter_context(server.connect()) for _ in range(100)]:
+                    connection.send(burst)
+                assert server.get("/hello").status == 200
+                server.signal()
+                time.sleep(0.2)  # then they leave, and nobody lingers for them
+            assert server.wait() == 0
 
 
 def test_requests_in_a_pipeline_are_answered_before_the_end():
