@@ -85,7 +85,7 @@ def test_good_requests_are_answered_while(tmp_path, kind, count, seconds, ends):
                 wire.wait_for(cut)
             told = end()
         assert set(told["ends"]) <= ends, told
-        assert sum(told["ends"].values()) >= count // 2, told
+        assert sum(told["ends"].values()) >= (1 if wire.SANITIZED else count // 2), told
         wire.wait_for(lambda: is_back(server), lambda: str(server.metrics()))
         # Network threads that have read the log for feeds keep a segment open.
         wire.wait_for(lambda: server.descriptors() <= descriptors + 4)
