@@ -225,6 +225,11 @@ def rested(server):
     return wire.wait_for(steady)
 
 
+def no_more(now, quiet):
+    """Nothing has leaked. A look at a busy machine may have found a connection that was still ending."""
+    return all(int(now[name]) <= int(quiet[name]) for name in quiet)
+
+
 @pytest.mark.parametrize("call, error", WHILE_IT_SERVES, ids=lambda value: errno.errorcode.get(value, value))
 def test_serving_on_a_bad_system(tmp_path, call, error):
     system = BadSystem(tmp_path)
@@ -252,7 +257,7 @@ def test_serving_on_a_bad_system(tmp_path, call, error):
                 quiet = rested(server)
             serves(server)
             scene.check(server)
-            wire.wait_for(lambda: rested(server) == quiet, lambda: (describe(call, number, error), quiet, levels(server)))
+            wire.wait_for(lambda: no_more(rested(server), quiet), lambda: (describe(call, number, error), quiet, levels(server)))
     finally:
         server.stop()
 
