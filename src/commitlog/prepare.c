@@ -113,7 +113,8 @@ static bool prepare_once(struct log *log)
     bool good = err == OK;
     int error = good ? 0 : err == ERR_SYSTEM ? errno : err == ERR_MEMORY ? ENOMEM : ECANCELED;
     CHECK(pthread_mutex_lock(&log->lock) == 0);
-    /* relaxed: a number by itself; writers are under the lock */
+    /* relaxed: a number by itself; writers are under the lock, and it pairs with
+     * log_prepare_error() */
     int before = atomic_exchange_explicit(&log->prepare_error, error, memory_order_relaxed);
     if (good) {
         log->prepared = file;

@@ -28,7 +28,6 @@ static void source_close(struct poller *poller, struct active *active)
     struct stream_source *source = active->exchange.stream;
     CHECK(source != NULL);
     active->exchange.stream = NULL;
-    conn_unlist(active->conn);
     /* relaxed: a waker may wake once too often; pairs with server_wake_streams() */
     atomic_fetch_sub_explicit(&poller->stream_count, 1, memory_order_relaxed);
     if (source->close != NULL) {
@@ -137,7 +136,6 @@ static enum stream_step pull(struct poller *poller, struct conn *conn,
 
 bool stream_pump(struct poller *poller, struct conn *conn)
 {
-    conn_unlist(conn);
     enum output_result result;
     enum stream_step step = pull(poller, conn, &result);
     if (result == OUTPUT_BROKEN) {
